@@ -1,0 +1,5 @@
+"""How optimizers are judged."""
+
+from .rollout import rollout
+
+__all__ = ["rollout"]

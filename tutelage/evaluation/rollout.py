@@ -1,0 +1,67 @@
+"""Running an optimizer on an optimizee, compiled as one loop."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..optimizees import Optimizee
+
+Optimizer = Any  # anything with optax's init and update
+
+
+class RolloutState(NamedTuple):
+    """Where a rollout stands: everything that the next step depends on."""
+
+    params: PyTree
+    optimizer: PyTree
+    key: PRNGKeyArray
+
+
+def start_rollout(optimizer: Optimizer, optimizee: Optimizee, key: PRNGKeyArray) -> RolloutState:
+    """A fresh start of the optimizee, drawn with `key`."""
+    init_key, batch_key = jax.random.split(key)
+    params = optimizee.init(init_key)
+    return RolloutState(params, optimizer.init(params), batch_key)
+
+
+def advance_rollout(
+    optimizer: Optimizer, optimizee: Optimizee, state: RolloutState, num_steps: int
+) -> tuple[RolloutState, Float[Array, " steps"]]:
+    """`num_steps` further steps; the loss of each is that of its batch before the update."""
+    update = optax.with_extra_args_support(optimizer).update
+
+    def step(state: RolloutState, _):
+        key, batch_key = jax.random.split(state.key)
+        loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, optimizee.sample(batch_key))
+        updates, optimizer_state = update(gradient, state.optimizer, state.params, value=loss)
+        return RolloutState(optax.apply_updates(state.params, updates), optimizer_state, key), loss
+
+    return lax.scan(step, state, length=num_steps)
+
+
+@eqx.filter_jit
+def rollout(
+    optimizer: Optimizer, optimizee: Optimizee, key: PRNGKeyArray, num_steps: int
+) -> tuple[Float[Array, " steps"], PyTree]:
+    """Run `optimizer` on a fresh start of `optimizee` for `num_steps` steps.
+
+    Args:
+        optimizer: anything with optax's `init` and `update`.
+        key: determines the start and all batches.
+
+    Returns:
+        The loss at each step, on its batch and before its update, and the final parameters. A run that diverges
+        goes on with losses that are not finite.
+    """
+    state, losses = advance_rollout(optimizer, optimizee, start_rollout(optimizer, optimizee, key), num_steps)
+    return losses, state.params
+
+
+def window_means(losses: Float[Array, "... steps"], window: int) -> Float[Array, "... windows"]:
+    """Means over consecutive windows; one that holds a loss that is not finite is itself not finite."""
+    return jnp.mean(losses.reshape(*losses.shape[:-1], -1, window), axis=-1)

@@ -1,0 +1,148 @@
+"""Image data sets: found in a local folder or downloaded and verified, always in their official file layout."""
+
+import gzip
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pooch
+
+Split = Literal["train", "test"]
+
+# The first images of the official training set are held out by the protocol and never trained on.
+HELD_OUT = 5_000
+
+
+class Dataset(NamedTuple):
+    """Images [examples, ...] with pixels from 0 to `largest_pixel`, and labels [examples] from 0 to 9."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    largest_pixel: float
+
+
+class _Source(NamedTuple):
+    mirrors: tuple[str, ...]
+    md5: dict[str, str]
+
+
+_SOURCES = {
+    "mnist": _Source(
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        md5={
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+    ),
+    "fashion-mnist": _Source(
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        md5={
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+    ),
+}
+
+
+class DataError(Exception):
+    """A data set is missing, unreadable or damaged; the message says where it was looked for and what to do."""
+
+
+def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) -> Dataset:
+    """Load `digits`, `mnist` or `fashion-mnist`.
+
+    The training split of MNIST and Fashion-MNIST is all but the first 5,000 training images; the test split
+    is the official one. Of scikit-learn's digits every fifth image is the test split.
+
+    Args:
+        name: one of the names above.
+        split: "train" or "test".
+        data_dir: a folder that holds `<name>/*.gz`; searched before `$TUTELAGE_DATA` and the user's cache.
+
+    Raises:
+        DataError: the files are nowhere to be had, or damaged.
+        ValueError: an unknown name or split.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f'split is "train" or "test", not "{split}".')
+    if name == "digits":
+        return _digits(split)
+    if name not in _SOURCES:
+        raise ValueError(f'There is no data set "{name}"; known: digits, {", ".join(_SOURCES)}.')
+    prefix = "train" if split == "train" else "t10k"
+    images = _read_idx(_locate(name, f"{prefix}-images-idx3-ubyte.gz", data_dir), dimensions=3)
+    labels = _read_idx(_locate(name, f"{prefix}-labels-idx1-ubyte.gz", data_dir), dimensions=1)
+    if len(images) != len(labels):
+        raise DataError(f"{name}: {len(images)} images but {len(labels)} labels; fetch the files again.")
+    start = HELD_OUT if split == "train" else 0
+    return Dataset(images[start:], labels[start:].astype(np.int32), 255.0)
+
+
+def _digits(split: Split) -> Dataset:
+    from sklearn.datasets import load_digits  # half a second to import
+
+    data = load_digits()
+    test = np.arange(len(data.target)) % 5 == 4
+    chosen = test if split == "test" else ~test
+    return Dataset(data.images[chosen].astype(np.uint8), data.target[chosen].astype(np.int32), 16.0)
+
+
+def _locate(name: str, file: str, data_dir: str | Path | None) -> Path:
+    cache = Path(pooch.os_cache("tutelage"))
+    folders = [Path(folder) for folder in (data_dir, os.environ.get("TUTELAGE_DATA")) if folder]
+    for folder in (*folders, cache):
+        path = folder / name / file
+        if path.is_file():
+            return path
+    return _download(name, file, cache / name, [folder / name for folder in (*folders, cache)])
+
+
+def _download(name: str, file: str, destination: Path, searched: Sequence[Path]) -> Path:
+    source = _SOURCES[name]
+    failures = []
+    for mirror in source.mirrors:
+        try:
+            path = pooch.retrieve(
+                mirror + file,
+                known_hash=f"md5:{source.md5[file]}",
+                fname=file,
+                path=destination,
+                downloader=pooch.HTTPDownloader(timeout=15),
+            )
+        except (OSError, ValueError) as error:  # no network, or a file with another checksum
+            failures.append(f"{mirror}: {type(error).__name__}")
+        else:
+            return Path(path)
+    raise DataError(
+        f"{file} of {name} is in none of {', '.join(map(str, searched))}, and downloading it failed "
+        f"({'; '.join(failures)}). Put the official files into one of these folders, or name another with "
+        f"--data-dir or $TUTELAGE_DATA."
+    )
+
+
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Read an IDX file of unsigned bytes: a big-endian header (type, rank, shape), then the values."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch it again.") from error
+    header = 4 + 4 * dimensions
+    if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
+        raise DataError(f"{path} is not an IDX file of rank {dimensions}; fetch it again.")
+    shape = np.frombuffer(content[4:header], ">u4").astype(int)
+    values = np.frombuffer(content[header:], np.uint8)
+    if values.size != shape.prod():
+        raise DataError(f"{path} holds {values.size} values, not {shape.prod()}; fetch it again.")
+    return values.reshape(shape)

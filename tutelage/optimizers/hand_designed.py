@@ -1,0 +1,93 @@
+"""Hand-designed optimizers of optax, by name."""
+
+import inspect
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+NAMES = (
+    "adabelief",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "lion",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgd",
+    "yogi",
+)
+
+
+class HandDesigned(eqx.Module):
+    """An optimizer of optax whose numbers are array leaves, so that another learning rate needs no compilation.
+
+    Has `init` and `update` as `optax.GradientTransformationExtraArgs` does.
+    """
+
+    name: str = eqx.field(static=True)
+    numbers: dict[str, Array]
+    switches: tuple[tuple[str, bool], ...] = eqx.field(static=True)
+
+    def __init__(self, name: str, **hyperparameters: float | bool):
+        """`name` is one of `NAMES`; the hyperparameters are those of the optax function of that name.
+
+        Raises:
+            ValueError: an unknown name or hyperparameter, or no learning rate.
+        """
+        if name not in NAMES:
+            raise ValueError(f'There is no hand-designed optimizer "{name}"; known: {", ".join(NAMES)}.')
+        accepted = inspect.signature(getattr(optax, name)).parameters
+        unknown = set(hyperparameters) - set(accepted)
+        if unknown:
+            raise ValueError(
+                f"{name} has no hyperparameter {', '.join(sorted(unknown))}; it has {', '.join(accepted)}."
+            )
+        if "learning_rate" not in hyperparameters:
+            raise ValueError(f"{name} needs a learning rate, as in {name}:learning_rate=0.01.")
+        self.name = name
+        self.numbers = {
+            key: jnp.asarray(value, jnp.float32)
+            for key, value in hyperparameters.items()
+            if not isinstance(value, bool)
+        }
+        self.switches = tuple((k, v) for k, v in hyperparameters.items() if isinstance(v, bool))
+
+    def _transformation(self) -> optax.GradientTransformation:
+        return getattr(optax, self.name)(**self.numbers, **dict(self.switches))
+
+    def init(self, params: PyTree) -> Any:
+        """As in optax."""
+        return self._transformation().init(params)
+
+    def update(
+        self, grads: PyTree, state: Any, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        """As in optax."""
+        return optax.with_extra_args_support(self._transformation()).update(grads, state, params, **extra)
+
+
+def parse_hand_designed(text: str) -> HandDesigned:
+    """Read `name:key=value,…`, as in `adam:learning_rate=0.01,b1=0.9`.
+
+    Raises:
+        ValueError: not of this form, or see `HandDesigned`.
+    """
+    name, _, settings = text.partition(":")
+    hyperparameters: dict[str, float | bool] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        try:
+            hyperparameters[key.strip()] = (
+                value.lower() == "true" if value.lower() in ("true", "false") else float(value)
+            )
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f'"{setting}" in "{text}" is not of the form key=number.') from None
+    return HandDesigned(name, **hyperparameters)

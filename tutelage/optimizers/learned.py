@@ -1,0 +1,72 @@
+"""What every learned optimizer is: an optax transformation whose weights are a pytree."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+State = Any
+
+
+class LearnedOptimizer(eqx.Module):
+    """An update rule with trainable weights, usable wherever optax takes a gradient transformation.
+
+    The methods are those of `optax.GradientTransformationExtraArgs`. Updates are to be added to the parameters.
+    """
+
+    @abstractmethod
+    def init(self, params: PyTree) -> State:
+        """The state with which optimization of `params` begins."""
+
+    @abstractmethod
+    def update(
+        self,
+        grads: PyTree,
+        state: State,
+        params: PyTree | None = None,
+        *,
+        value: Float[Array, ""] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, State]:
+        """The updates for these gradients, in the structure of the parameters, and the next state."""
+
+
+class CoordinatewiseOptimizer(LearnedOptimizer):
+    """A rule that treats every coordinate alike and independently, with shared weights.
+
+    Arrays have features first and coordinates last, so that the small matrix products and the elementwise work
+    run over long contiguous rows. All leaves of the parameters are one batch of coordinates. Every array of the
+    state ends with the axis of coordinates; training relies on that to work through blocks of them.
+    """
+
+    @abstractmethod
+    def init_coordinates(self, num_coordinates: int) -> State:
+        """The initial state of this many coordinates."""
+
+    @abstractmethod
+    def step(
+        self, gradients: Float[Array, " coordinates"], state: State
+    ) -> tuple[Float[Array, " coordinates"], State]:
+        """The updates for one gradient per coordinate, and the next state."""
+
+    def init(self, params: PyTree) -> State:
+        return self.init_coordinates(sum(leaf.size for leaf in jax.tree.leaves(params)))
+
+    def update(
+        self,
+        grads: PyTree,
+        state: State,
+        params: PyTree | None = None,
+        *,
+        value: Float[Array, ""] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, State]:
+        if not jax.tree.leaves(grads):
+            return grads, state
+        flat, unravel = ravel_pytree(grads)
+        updates, state = self.step(flat.astype(jnp.float32) if flat.dtype.itemsize < 4 else flat, state)
+        return unravel(updates.astype(flat.dtype)), state

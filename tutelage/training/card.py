@@ -1,0 +1,51 @@
+"""What travels with taught weights: how they came about."""
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from .config import TrainingConfig
+from .run_directory import CARD, RunDirectory
+
+
+def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -> dict[str, Any]:
+    """The header of a weights file: settings, versions, and the validation that chose these weights."""
+    return {
+        "config": asdict(config),
+        "epoch": epoch,
+        "validation_loss": validation["validation_loss"],
+        "validation_steps": validation["validation_steps"],
+        "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},
+        "backend": jax.default_backend(),
+    }
+
+
+def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, diverged: int) -> None:
+    """Write `card.md` from the settings and the log."""
+    with run.metrics.open() as file:
+        rows = [json.loads(line) for line in file]
+    validations = [row for row in rows if "validation_loss" in row]
+    best = [row for row in validations if row["best"]][-1]
+    seconds = sum(row["seconds"] for row in rows)
+    lines = [
+        f"# {config.optimizer} taught on {config.on}",
+        "",
+        f"{epochs} epochs, {seconds / 60:.1f} minutes on {jax.device_count()} {jax.default_backend()} device(s), "
+        f"seed {config.seed}. Settings: `config.toml`; log: `metrics.jsonl`.",
+        f"Optimizees that diverged during training: {diverged}.",
+        f"Best weights: epoch {best['epoch']}, loss {best['validation_loss']} after {best['validation_steps']} steps "
+        f"(mean of {config.num_validation} fresh optimizees of the training split).",
+        "",
+        "| epoch | unroll | validated at | loss | best |",
+        "|---|---|---|---|---|",
+    ]
+    unrolls = config.technique.schedule.unroll_lengths
+    lines += [
+        f"| {row['epoch']} | {unrolls[row['stage']]} | {row['validation_steps']} | {row['validation_loss']} "
+        f"| {'yes' if row['best'] else ''} |"
+        for row in validations
+    ]
+    (run.path / CARD).write_text("\n".join(lines) + "\n")

@@ -1,0 +1,124 @@
+"""The files of a training run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from .config import TrainingConfig
+
+CONFIG = "config.toml"
+METRICS = "metrics.jsonl"
+WEIGHTS = "optimizer.safetensors"
+CARD = "card.md"
+CHECKPOINTS = "checkpoints"
+
+
+class RunDirectory:
+    """A folder with `config.toml`, `metrics.jsonl`, `checkpoints/`, `optimizer.safetensors` and `card.md`.
+
+    A checkpoint appears whole or not at all, and says how long `metrics.jsonl` was: what was logged after it is
+    cut off on resuming, so that the log of an interrupted run is that of an undisturbed one.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.metrics = self.path / METRICS
+        self.weights = self.path / WEIGHTS
+
+    def create(self, config: TrainingConfig) -> None:
+        """Start a new run.
+
+        Raises:
+            FileExistsError: the folder holds something already.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.path / (CONFIG + ".partial")
+        config.save(partial)
+        os.replace(partial, self.path / CONFIG)
+
+    def config(self) -> TrainingConfig:
+        """The settings of an existing run.
+
+        Raises:
+            FileNotFoundError: there is no run here.
+        """
+        if not (self.path / CONFIG).is_file():
+            raise FileNotFoundError(f"{self.path} holds no training run to resume (it has no {CONFIG}).")
+        return TrainingConfig.load(self.path / CONFIG)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a row to the metrics; a number that is not finite becomes null."""
+        row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _manager(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        return ocp.CheckpointManager((self.path / CHECKPOINTS).resolve(), options=options)
+
+    def save_checkpoint(self, step: int, state: PyTree, progress: dict[str, Any]) -> None:
+        """Keep the arrays of `state` and the plain `progress` under the number `step`."""
+        size = 0
+        if self.metrics.exists():
+            with self.metrics.open("rb+") as file:
+                os.fsync(file.fileno())
+                size = file.seek(0, os.SEEK_END)
+        arrays = {str(index): np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
+        with self._manager() as manager:
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    progress=ocp.args.JsonSave(progress | {"metrics_bytes": size}),
+                ),
+            )
+
+    def load_checkpoint(self, template: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
+        """The newest readable checkpoint in the structure of `template`; None where there is none yet.
+
+        Raises:
+            ValueError: there are checkpoints, but none can be read.
+        """
+        leaves, structure = jax.tree.flatten(template)
+        arrays = {str(i): jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
+        with self._manager() as manager:
+            steps = sorted(manager.all_steps(), reverse=True)
+            for step in steps:
+                try:
+                    restored = manager.restore(
+                        step,
+                        args=ocp.args.Composite(
+                            state=ocp.args.StandardRestore(arrays), progress=ocp.args.JsonRestore()
+                        ),
+                    )
+                    progress = restored["progress"]
+                    state = restored["state"]
+                    loaded = [jnp.asarray(state[str(index)]) for index in range(len(leaves))]
+                except Exception:  # whatever a damaged file makes the reader raise: try the one before
+                    continue
+                self._cut_metrics(progress["metrics_bytes"])
+                for later in [s for s in steps if s > step]:
+                    manager.delete(later)
+                return jax.tree.unflatten(structure, loaded), progress
+        if steps:
+            raise ValueError(
+                f"None of the checkpoints in {self.path / CHECKPOINTS} can be read; start a new run. The best "
+                f"weights so far are in {self.weights}."
+            )
+        self._cut_metrics(0)
+        return None
+
+    def _cut_metrics(self, size: int) -> None:
+        if self.metrics.exists():
+            os.truncate(self.metrics, size)
