@@ -1,5 +1,18 @@
 """How optimizers are judged."""
 
+from .evaluate import EvaluationProgress, evaluate
+from .plot import plot_curves
 from .rollout import rollout
+from .summary import describe, final_log_losses, summarize
+from .tune import tune
 
-__all__ = ["rollout"]
+__all__ = [
+    "EvaluationProgress",
+    "describe",
+    "evaluate",
+    "final_log_losses",
+    "plot_curves",
+    "rollout",
+    "summarize",
+    "tune",
+]

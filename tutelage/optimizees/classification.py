@@ -32,9 +32,7 @@ class Classification(Optimizee):
     def logits(self, params: Params, images: Float[Array, "batch pixels"]) -> Float[Array, "batch classes"]:
         """The network."""
 
-    def sample(
-        self, key: PRNGKeyArray
-    ) -> tuple[Float[Array, f"{BATCH_SIZE} pixels"], Int[Array, f"{BATCH_SIZE}"]]:
+    def sample(self, key: PRNGKeyArray) -> tuple[Float[Array, f"{BATCH_SIZE} pixels"], Int[Array, f"{BATCH_SIZE}"]]:
         index = jax.random.randint(key, (BATCH_SIZE,), 0, self.labels.shape[0])
         return self.images[index].astype(jnp.float32) * self.pixel_scale, self.labels[index]
 

@@ -93,10 +93,10 @@ def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) ->
 def _digits(split: Split) -> Dataset:
     from sklearn.datasets import load_digits  # half a second to import
 
-    data = load_digits()
-    test = np.arange(len(data.target)) % 5 == 4
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
+    test = np.arange(len(labels)) % 5 == 4
     chosen = test if split == "test" else ~test
-    return Dataset(data.images[chosen].astype(np.uint8), data.target[chosen].astype(np.int32), 16.0)
+    return Dataset(images[chosen].astype(np.uint8), labels[chosen].astype(np.int32), 16.0)
 
 
 def _locate(name: str, file: str, data_dir: str | Path | None) -> Path:
@@ -119,7 +119,7 @@ def _download(name: str, file: str, destination: Path, searched: Sequence[Path])
                 known_hash=f"md5:{source.md5[file]}",
                 fname=file,
                 path=destination,
-                downloader=pooch.HTTPDownloader(timeout=15),
+                downloader=pooch.HTTPDownloader(timeout=15),  # pyright: ignore[reportArgumentType]
             )
         except (OSError, ValueError) as error:  # no network, or a file with another checksum
             failures.append(f"{mirror}: {type(error).__name__}")

@@ -1,6 +1,7 @@
 """Multilayer perceptrons, the optimizees of the main experiments."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import equinox as eqx
@@ -43,21 +44,14 @@ class MLP(Classification):
 
     def init(self, key: PRNGKeyArray) -> tuple[Dense, ...]:
         sizes = (self.images.shape[1], *self.hidden_sizes, 10)
-        shapes = [
-            shape
-            for inputs, outputs in zip(sizes, sizes[1:], strict=False)
-            for shape in ((inputs, outputs), (outputs,))
-        ]
+        shapes = [shape for inputs, outputs in pairwise(sizes) for shape in ((inputs, outputs), (outputs,))]
         keys = jax.random.split(key, len(shapes))
         weights = [
-            INITIAL_SCALE * jax.random.normal(k, shape, jnp.float32)
-            for k, shape in zip(keys, shapes, strict=True)
+            INITIAL_SCALE * jax.random.normal(k, shape, jnp.float32) for k, shape in zip(keys, shapes, strict=True)
         ]
         return tuple(Dense(w, b) for w, b in zip(weights[::2], weights[1::2], strict=True))
 
-    def logits(
-        self, params: tuple[Dense, ...], images: Float[Array, "batch pixels"]
-    ) -> Float[Array, "batch classes"]:
+    def logits(self, params: tuple[Dense, ...], images: Float[Array, "batch pixels"]) -> Float[Array, "batch classes"]:
         *hidden, last = params
         x = images
         for layer in hidden:

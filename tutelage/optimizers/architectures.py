@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def save_weights(path: str | Path, optimizer: LearnedOptimizer, provenance: dict
     arrays = {name: np.asarray(leaf) for name, leaf in _named(optimizer).items()}
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(save(arrays, metadata=header))
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:

@@ -65,9 +65,7 @@ class HandDesigned(eqx.Module):
         """As in optax."""
         return self._transformation().init(params)
 
-    def update(
-        self, grads: PyTree, state: Any, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, Any]:
+    def update(self, grads: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
         """As in optax."""
         return optax.with_extra_args_support(self._transformation()).update(grads, state, params, **extra)
 

@@ -48,9 +48,7 @@ class CoordinatewiseOptimizer(LearnedOptimizer):
         """The initial state of this many coordinates."""
 
     @abstractmethod
-    def step(
-        self, gradients: Float[Array, " coordinates"], state: State
-    ) -> tuple[Float[Array, " coordinates"], State]:
+    def step(self, gradients: Float[Array, " coordinates"], state: State) -> tuple[Float[Array, " coordinates"], State]:
         """The updates for one gradient per coordinate, and the next state."""
 
     def init(self, params: PyTree) -> State:

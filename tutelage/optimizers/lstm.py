@@ -20,6 +20,48 @@ def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> 
     return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / jnp.sqrt(fan_in)
 
 
+@jax.custom_vjp
+def _cell(
+    weight: Float[Array, "gates inputs_and_units"],
+    bias: Float[Array, " gates"],
+    inputs: Float[Array, "inputs_and_units coordinates"],
+    cell: Float[Array, "units coordinates"],
+) -> tuple[Float[Array, "units coordinates"], Float[Array, "units coordinates"]]:
+    """The next hidden and cell state from [x, h] and c, with all four gates through one tanh.
+
+    `weight` and `bias` are those of z with the rows of i, f and o halved, as σ(z) = (1 + tanh(z / 2)) / 2.
+    """
+    return _cell_forward(weight, bias, inputs, cell)[0]
+
+
+def _cell_forward(weight, bias, inputs, cell):
+    i, j, f, o = jnp.split(jnp.tanh(weight @ inputs + bias[:, None]), 4)
+    input_gate, forget_gate, output_gate = 0.5 + 0.5 * i, 0.5 + 0.5 * f, 0.5 + 0.5 * o
+    next_cell = forget_gate * cell + input_gate * j
+    squashed = jnp.tanh(next_cell)
+    # What the backward pass multiplies by, computed here, where the gates are at hand: XLA vectorizes products of
+    # slices of one array badly when that array is itself read back from a loop's stack.
+    per_cell = jnp.concatenate(
+        [0.5 * j * (1 - i * i), input_gate * (1 - j * j), 0.5 * cell * (1 - f * f)]
+    )  # d c' / d z of i, j and f
+    per_hidden = 0.5 * squashed * (1 - o * o)  # d h' / d z of o
+    through_squash = output_gate * (1 - squashed * squashed)  # d h' / d c'
+    saved = weight, inputs, per_cell, per_hidden, through_squash, forget_gate
+    return (output_gate * squashed, next_cell), saved
+
+
+def _cell_backward(saved, cotangents):
+    weight, inputs, per_cell, per_hidden, through_squash, forget_gate = saved
+    of_hidden, of_cell = cotangents
+    of_cell = of_cell + of_hidden * through_squash
+    of_ijf = (of_cell * per_cell.reshape(3, *of_cell.shape)).reshape(per_cell.shape)
+    of_z = jnp.concatenate([of_ijf, of_hidden * per_hidden])
+    return of_z @ inputs.T, of_z.sum(axis=1), weight.T @ of_z, of_cell * forget_gate
+
+
+_cell.defvjp(_cell_forward, _cell_backward)
+
+
 class LSTM(eqx.Module):
     """One LSTM layer as in Andrychowicz et al. (2016), features first.
 
@@ -52,8 +94,12 @@ class LSTM(eqx.Module):
     def __call__(
         self, inputs: Float[Array, "inputs coordinates"], state: LSTMState
     ) -> tuple[Float[Array, "units coordinates"], LSTMState]:
-        z = self.weight @ jnp.concatenate([inputs, state.hidden]) + self.bias[:, None]
-        i, j, f, o = jnp.split(z, 4)
-        cell = jax.nn.sigmoid(f + 1) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(j)
-        hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+        halves = jnp.repeat(jnp.array([0.5, 1.0, 0.5, 0.5], self.bias.dtype), self.units)
+        forget_one = jnp.repeat(jnp.array([0.0, 0.0, 1.0, 0.0], self.bias.dtype), self.units)
+        hidden, cell = _cell(
+            halves[:, None] * self.weight,
+            halves * (self.bias + forget_one),
+            jnp.concatenate([inputs, state.hidden]),
+            state.cell,
+        )
         return hidden, LSTMState(hidden, cell)

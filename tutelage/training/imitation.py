@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer
 from .objective import (
@@ -63,14 +63,18 @@ class Imitation(MetaObjective):
     teachers: Teachers
     mean_over_coordinates: bool = eqx.field(static=True, default=False)
 
-    def start(self, optimizer: LearnedOptimizer, keys: PRNGKeyArray) -> Carry:
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
         """Fresh optimizees, the teachers' states and the learned optimizer's."""
         flat, shard = self.coordinates()
         params = jax.vmap(flat.init)(keys)
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        return params, jax.vmap(self.teachers.init)(params), optimizer.init_coordinates(len(keys) * shard.size)
+        return (
+            params,
+            jax.vmap(self.teachers.init)(params),
+            optimizer.init_coordinates(len(keys) * shard.size),
+        )
 
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: PRNGKeyArray) -> Segment:
+    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
         """One segment of the chosen teacher; the losses are the teacher's own on the optimizee."""
         assert isinstance(optimizer, CoordinatewiseOptimizer)
         flat, shard = self.coordinates()

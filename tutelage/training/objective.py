@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from ..optimizees import Optimizee
 from ..optimizers import LearnedOptimizer
@@ -45,11 +45,11 @@ class MetaObjective(eqx.Module):
     optimizee: Optimizee
 
     @abstractmethod
-    def start(self, optimizer: LearnedOptimizer, keys: PRNGKeyArray) -> Carry:
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
         """Fresh tasks, one per key."""
 
     @abstractmethod
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: PRNGKeyArray) -> Segment:
+    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
         """The next segment of every task; one key per task."""
 
     def coordinates(self) -> tuple[FlatOptimizee, CoordinateShard]:
@@ -58,12 +58,12 @@ class MetaObjective(eqx.Module):
         return flat, CoordinateShard(flat.num_coordinates, lax.axis_size(COORDINATES))
 
 
-def point_keys(keys: PRNGKeyArray) -> PRNGKeyArray:
+def point_keys(keys: Key[Array, " tasks"]) -> Key[Array, "points tasks"]:
     """From one key per task, keys [points, tasks] for the batches of a segment's steps and its end."""
     return jax.vmap(lambda key: jax.random.split(key, SEGMENT_LENGTH + 1), out_axes=1)(keys)
 
 
-def finite_tasks(*arrays: Float[Array, "time tasks ..."]) -> Bool[Array, " tasks"]:
+def finite_tasks(*arrays: Float[Array, "_ tasks ..."]) -> Bool[Array, " tasks"]:
     """For each task, whether every number is finite, on all devices that share it."""
     finite = jnp.stack([jnp.isfinite(x).all(axis=(0, *range(2, x.ndim))) for x in arrays]).all(axis=0)
     return lax.pmin(finite.astype(jnp.int32), COORDINATES).astype(bool)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from ..optimizers import CoordinatewiseOptimizer
 
 # Coordinates in a block. On a CPU the activations of a block should stay in cache; other devices want long rows.
-BLOCK_SIZE_CPU = 512
+BLOCK_SIZE_CPU = 256
 BLOCK_SIZE_ACCELERATOR = 1 << 18
 
 Objective = Callable[[Float[Array, "..."], Float[Array, "..."]], Float[Array, "..."]]

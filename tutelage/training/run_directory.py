@@ -45,7 +45,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         partial = self.path / (CONFIG + ".partial")
         config.save(partial)
-        os.replace(partial, self.path / CONFIG)
+        partial.replace(self.path / CONFIG)
 
     def config(self) -> TrainingConfig:
         """The settings of an existing run.

@@ -58,9 +58,9 @@ def _curriculum(stop_when_stage_fails: bool) -> Schedule:
     return Schedule(CURRICULUM[:-1], CURRICULUM[1:], stop_when_stage_fails=stop_when_stage_fails)
 
 
-_RELEASED_IMITATION = dict(
-    teachers=("adam:learning_rate=0.01",), mean_over_coordinates=True, own_meta_optimizer=True
-)
+def _released_imitation(*ratios: float) -> ImitationSettings:
+    return ImitationSettings(ratios, ("adam:learning_rate=0.01",), mean_over_coordinates=True, own_meta_optimizer=True)
+
 
 _PRESETS: dict[tuple[str, Variant], Callable[[], Technique]] = {
     ("plain", "paper"): lambda: Technique(_fixed(100, 100, 5_000)),
@@ -71,12 +71,12 @@ _PRESETS: dict[tuple[str, Variant], Callable[[], Technique]] = {
     ("cl", "as-released"): lambda: Technique(_curriculum(False), validate_final_point=True),
     ("il", "paper"): lambda: Technique(_fixed(100, 100, 5_000), ImitationSettings()),
     ("il", "as-released"): lambda: Technique(
-        _fixed(100, 100, 10_000), ImitationSettings((0.3,), **_RELEASED_IMITATION), validate_final_point=True
+        _fixed(100, 100, 10_000), _released_imitation(0.3), validate_final_point=True
     ),
     ("cl-il", "paper"): lambda: Technique(_curriculum(True), ImitationSettings()),
     ("cl-il", "as-released"): lambda: Technique(
         _curriculum(False),
-        ImitationSettings((0.0, 0.1, 0.3), **_RELEASED_IMITATION),
+        _released_imitation(0.0, 0.1, 0.3),
         validate_final_point=True,
     ),
 }
@@ -92,7 +92,6 @@ def technique(name: str, variant: Variant = "paper") -> Technique:
     """
     if (name, variant) not in _PRESETS:
         raise ValueError(
-            f'There is no technique "{name}" ({variant}); known: {", ".join(TECHNIQUES)}, '
-            f"each as paper or as-released."
+            f'There is no technique "{name}" ({variant}); known: {", ".join(TECHNIQUES)}, each as paper or as-released.'
         )
     return _PRESETS[name, variant]()

@@ -64,7 +64,7 @@ class _Trainer:
         self.mesh = training_mesh(config.num_tasks)
         self.problem = replicate(problem, self.mesh)
         self.keys = _Keys(config.seed)
-        meta = meta_optimizer(config)
+        meta: Any = meta_optimizer(config)  # optax's types do not know modules as parameters
         optimizer = create_learned(config.optimizer, self.keys.init)
         self.unroll = make_unroll(optimizer, self.problem, config.second_derivatives)
         self.train_epoch = make_epoch(meta, config.num_tasks)
@@ -118,9 +118,7 @@ class _Trainer:
         self.curriculum.end_epoch()
         return self._row(stage, unroll_length, teacher, metrics)
 
-    def _row(
-        self, stage: int, unroll_length: int, teacher: int | None, metrics: EpochMetrics
-    ) -> dict[str, Any]:
+    def _row(self, stage: int, unroll_length: int, teacher: int | None, metrics: EpochMetrics) -> dict[str, Any]:
         diverged = int(metrics.diverged_tasks)
         self.diverged += diverged
         imitation = self.config.technique.imitation

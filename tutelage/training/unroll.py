@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from ..optimizees import Optimizee
 from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer
@@ -35,12 +35,12 @@ class BlockwiseUnroll(MetaObjective):
     The optimizee is differentiated once and none of its activations is kept.
     """
 
-    def start(self, optimizer: LearnedOptimizer, keys: PRNGKeyArray) -> Carry:
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
         flat, shard = self.coordinates()
         return jax.vmap(flat.init)(keys), optimizer.init_coordinates(keys.shape[0] * shard.size)
 
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: PRNGKeyArray) -> Segment:
+    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
         flat, shard = self.coordinates()
         num_tasks = keys.shape[0]
@@ -104,12 +104,12 @@ class AutodiffUnroll(MetaObjective):
 
     second_derivatives: bool = eqx.field(static=True, default=False)
 
-    def start(self, optimizer: LearnedOptimizer, keys: PRNGKeyArray) -> Carry:
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
         params = jax.vmap(self.optimizee.init)(keys)
         return params, jax.vmap(optimizer.init)(params)
 
     def meta_loss(
-        self, optimizer: LearnedOptimizer, carry: Carry, keys: PRNGKeyArray
+        self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]
     ) -> tuple[Float[Array, ""], tuple[Float[Array, " points"], Carry]]:
         """The sum of one task's losses, differentiable in the optimizer; with the losses and the carry."""
 
@@ -129,10 +129,8 @@ class AutodiffUnroll(MetaObjective):
         losses = jnp.append(losses, evaluate(carry[0], keys[-1])[0])
         return jnp.sum(losses), (losses, carry)
 
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: PRNGKeyArray) -> Segment:
-        per_task = eqx.filter_vmap(
-            eqx.filter_value_and_grad(self.meta_loss, has_aux=True), in_axes=(None, 0, 1)
-        )
+    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
+        per_task = eqx.filter_vmap(eqx.filter_value_and_grad(self.meta_loss, has_aux=True), in_axes=(None, 0, 1))
         (_, (losses, carry)), gradients = per_task(optimizer, carry, point_keys(keys))
         finite = finite_tasks(losses.T, *(g[None] for g in jax.tree.leaves(gradients)))
 
@@ -144,9 +142,7 @@ class AutodiffUnroll(MetaObjective):
         return Segment(losses.T, gradient, finite, carry)
 
 
-def make_unroll(
-    optimizer: LearnedOptimizer, optimizee: Optimizee, second_derivatives: bool
-) -> MetaObjective:
+def make_unroll(optimizer: LearnedOptimizer, optimizee: Optimizee, second_derivatives: bool) -> MetaObjective:
     """The fastest exact way for this optimizer."""
     if isinstance(optimizer, CoordinatewiseOptimizer) and not second_derivatives:
         return BlockwiseUnroll(optimizee)

@@ -38,9 +38,7 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
         return losses.mean()
 
     def per_device(optimizer, optimizee, keys, num_segments):
-        return jax.vmap(per_optimizee, in_axes=(None, None, 0, None))(
-            optimizer, optimizee, keys, num_segments
-        )
+        return jax.vmap(per_optimizee, in_axes=(None, None, 0, None))(optimizer, optimizee, keys, num_segments)
 
     everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
     compiled = jax.jit(

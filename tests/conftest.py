@@ -1,0 +1,49 @@
+"""Shared fixtures. Tests run on two host devices, so that everything sharded really is."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.problems import numbered_keys
+from tutelage.training import imitation, unroll
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    """Read a recorded archive by name; skips where $TUTELAGE_ORACLE does not name the folder."""
+    folder = os.environ.get("TUTELAGE_ORACLE")
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        if not folder or not Path(folder).is_dir():
+            pytest.skip("set TUTELAGE_ORACLE to the folder with the recorded numbers")
+        with np.load(Path(folder) / f"{name}.npz") as archive:
+            return dict(archive)
+
+    return read
+
+
+@pytest.fixture
+def mnist():
+    """Skips where $TUTELAGE_DATA holds no MNIST."""
+    folder = os.environ.get("TUTELAGE_DATA")
+    if not folder or not (Path(folder) / "mnist").is_dir():
+        pytest.skip("set TUTELAGE_DATA to a folder that holds mnist/*.gz")
+    return folder
+
+
+@pytest.fixture
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def numbered_batches(monkeypatch):
+    """The points of a segment take the prescribed optimizee's batches in order."""
+    for module in (unroll, imitation):
+        monkeypatch.setattr(module, "point_keys", numbered_keys)

@@ -1,0 +1,345 @@
+"""The command line: settings in, work done elsewhere, tables out."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from tyro.conf import Positional, arg, subcommand
+
+from .evaluation import EvaluationProgress, describe, evaluate, plot_curves, summarize, tune
+from .experiments import demo
+from .interop import load_published
+from .optimizees import DataError, Split
+from .optimizers import architecture_of, save_weights
+from .training import Event, TrainingConfig, technique, train
+from .training.technique import Variant
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Teach, judge and plot in about two minutes, offline."""
+
+    out: Path = Path("demo")
+    """New or empty folder for the run directories, the table and the plot."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        with _bar(self.json) as bar:
+            task = bar.add_task("", total=None)
+
+            def training(event: Event, config: TrainingConfig) -> None:
+                schedule = config.technique.schedule
+                stages = len(schedule.unroll_lengths)
+                most = schedule.period * (schedule.max_periods or schedule.min_periods)
+                bar.update(
+                    task,
+                    completed=max(event.curriculum.periods, 0) * schedule.period + event.curriculum.epochs,
+                    total=most,
+                    detail=f"stage {event.curriculum.stage + 1} of {stages}, {event.curriculum.unroll_length} steps",
+                )
+
+            result = demo(
+                self.out,
+                on_phase=lambda title: bar.update(task, description=title, completed=0, total=None, detail=""),
+                on_training=training,
+                on_evaluation=lambda progress: _show_evaluation(bar, task, progress),
+            )
+        _print_summary(result.summary, self.json)
+        means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))
+        taught, plain = means[result.taught], means[result.plain]
+        better = taught is not None and (plain is None or taught < plain)
+        console.print(
+            f"{result.taught} {'beats' if better else 'does not beat'} {result.plain} here. "
+            f"Curves: {result.folder / 'curves.png'}; table: {result.folder / 'results.parquet'}."
+        )
+
+
+@dataclass(frozen=True)
+class Train:
+    """Meta-train a learned optimizer. Interrupt with Ctrl-C and go on with --resume."""
+
+    run_directory: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    """Folder of the run: new, or with --resume an existing one."""
+    resume: bool = False
+    """Go on with an interrupted run; all settings are its own."""
+    optimizer: str | None = None
+    """Learned optimizer to train (default l2o-dm)."""
+    technique: str | None = None
+    """plain, augmented, cl, il or cl-il (default cl-il)."""
+    variant: Variant | None = None
+    """Details of the technique as in the paper (default) or as in the authors' released program."""
+    on: str | None = None
+    """Optimizee to train on, by name or as package.module:factory (default mlp-orig)."""
+    seed: int | None = None
+    """Of all randomness (default 0)."""
+    num_tasks: int | None = None
+    """Optimizees trained on at once (default 1)."""
+    meta_learning_rate: float | None = None
+    """Learning rate of the meta-optimizer, Adam (default 0.001)."""
+    gradient_clip: float | None = None
+    """Largest global norm of the meta-gradient (default: no clipping)."""
+    second_derivatives: bool = False
+    """Differentiate through the optimizee's gradient too; slower."""
+    max_epochs: int | None = None
+    """Stop after this many epochs (default: when the technique says so)."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    json: bool = False
+    """Print every logged row as a line of JSON instead of a progress bar."""
+
+    def _config(self) -> TrainingConfig | None:
+        names = ("optimizer", "on", "seed", "num_tasks", "meta_learning_rate", "gradient_clip", "max_epochs")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.resume:
+            if given or self.technique or self.variant or self.second_derivatives:
+                raise ValueError("--resume goes on with the run's own settings: leave the others out.")
+            return None
+        preset = technique(self.technique or "cl-il", self.variant or "paper")
+        return TrainingConfig(preset, second_derivatives=self.second_derivatives, **given)
+
+    def run(self) -> None:
+        config = self._config()
+        with _bar(self.json) as bar:
+            task = bar.add_task("compiling and validating", total=None, detail="")
+
+            def report(event: Event) -> None:
+                if self.json:
+                    print(json.dumps(event.row), flush=True)
+                _show_training(bar, task, event)
+
+            try:
+                train(self.run_directory, config, resume=self.resume, data_dir=self.data_dir, report=report)
+            except KeyboardInterrupt:
+                raise _Interrupted(
+                    f"Interrupted; nothing is lost. Go on with: tutelage train {self.run_directory} --resume"
+                ) from None
+        console.print(f"Finished: the best weights are in {self.run_directory / 'optimizer.safetensors'}.")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Run optimizers on optimizees from the same seeds and compare their losses."""
+
+    optimizers: Annotated[Positional[tuple[str, ...]], arg(metavar="OPT [OPT ...]")]
+    """Run directories, .safetensors files, .npz files of published weights, or e.g. adam:learning_rate=0.01."""
+    on: tuple[str, ...] = ("mlp-orig",)
+    """Optimizees, by name or as package.module:factory."""
+    steps: int = 10_000
+    """Optimizer steps, a multiple of 100."""
+    seeds: int = 10
+    """Independent starts of each pair."""
+    split: Split = "test"
+    """Part of the data that batches are drawn from; the paper's protocol takes the test images."""
+    out: Path | None = None
+    """Write the loss of every window of 100 steps to this Parquet file."""
+    plot: Path | None = None
+    """Draw the curves into this PNG, PDF or SVG file."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        _check_free(self.out, ".parquet")
+        with _bar(self.json) as bar:
+            task = bar.add_task("compiling", total=None, detail="")
+            table = evaluate(
+                self.optimizers,
+                self.on,
+                num_steps=self.steps,
+                num_seeds=self.seeds,
+                split=self.split,
+                data_dir=self.data_dir,
+                report=lambda progress: _show_evaluation(bar, task, progress),
+                finished=lambda so_far: _write(so_far, self.out),
+            )
+        if self.plot:
+            plot_curves(table, self.plot)
+        _print_summary(summarize(table), self.json)
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Search a hand-designed optimizer's learning rate on a grid, two values a decade."""
+
+    optimizer: Annotated[Positional[str], arg(metavar="OPT")]
+    """A hand-designed optimizer, as in rmsprop or sgd:momentum=0.9."""
+    on: str = "mlp-orig"
+    """Optimizee."""
+    steps: int = 10_000
+    """Optimizer steps, a multiple of 100."""
+    seeds: int = 3
+    """Independent starts of each learning rate."""
+    split: Split = "test"
+    """Part of the data that batches are drawn from."""
+    out: Path | None = None
+    """Write the loss of every window of 100 steps to this Parquet file."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        _check_free(self.out, ".parquet")
+        with _bar(self.json) as bar:
+            task = bar.add_task("compiling", total=None, detail="")
+            best, table = tune(
+                self.optimizer,
+                self.on,
+                num_steps=self.steps,
+                num_seeds=self.seeds,
+                split=self.split,
+                data_dir=self.data_dir,
+                report=lambda progress: _show_evaluation(bar, task, progress),
+            )
+        _write(table, self.out)
+        _print_summary(summarize(table), self.json, best=best)
+
+
+@dataclass(frozen=True)
+class Import:
+    """Write published weights in our format."""
+
+    published: Annotated[Positional[Path], arg(metavar="PUBLISHED")]
+    """An .npz archive of the authors' weights."""
+    out: Path
+    """The .safetensors file to write."""
+
+    def run(self) -> None:
+        _check_free(self.out, ".safetensors")
+        optimizer = load_published(self.published)
+        save_weights(self.out, optimizer, {"published": self.published.name})
+        console.print(f"{self.out}: {architecture_of(optimizer)}.")
+
+
+class _Interrupted(Exception):
+    """Ctrl-C, with what the user should know."""
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+def _show_training(bar: Progress, task: Any, event: Event) -> None:
+    curriculum = event.curriculum
+    if "validation_loss" in event.row:
+        row = event.row
+        console.print(
+            f"epoch {row['epoch']}: validation loss {row['validation_loss']:.4g} after {row['validation_steps']} steps"
+            f"{' (best of the stage)' if row['best'] else ''}, {row['decision']}"
+        )
+    elif event.row["diverged_tasks"]:
+        console.print(f"epoch {event.epoch}: {event.row['diverged_tasks']} optimizee(s) diverged and were left out")
+    bar.update(
+        task,
+        description=f"stage {curriculum.stage + 1}, {curriculum.unroll_length} steps",
+        completed=curriculum.epochs,
+        total=curriculum.schedule.period,
+        detail=f"epochs to the next validation; {event.epoch} in all",
+    )
+
+
+def _show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> None:
+    bar.update(
+        task,
+        description=f"{progress.optimizer} on {progress.optimizee}",
+        completed=progress.finished_pairs * progress.total_windows + progress.finished_windows,
+        total=progress.total_pairs * progress.total_windows,
+        detail=f"mean loss {progress.losses.mean():.3g}",
+    )
+
+
+def _check_free(path: Path | None, suffix: str) -> None:
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise ValueError(f"--out names a {suffix} file, not {path}.")
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: name another file, or remove it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
+
+
+def _write(table: pl.DataFrame, path: Path | None) -> None:
+    """Replace the file at once, so that a crash leaves the table so far."""
+    if path is not None:
+        partial = path.with_name(path.name + ".partial")
+        table.write_parquet(partial)
+        partial.replace(path)
+
+
+def _print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
+    if as_json:
+        print(json.dumps({"results": summary.to_dicts(), **more}))
+        return
+    table = Table("optimizer", "optimizee", "log of the final loss", "seeds", "ms per step")
+    for row in summary.iter_rows(named=True):
+        table.add_row(
+            row["optimizer"],
+            row["optimizee"],
+            describe(row),
+            str(row["seeds"]),
+            f"{1e3 * row['seconds_per_step']:.2f}",
+        )
+    Console(highlight=False).print(table)
+    for name, value in more.items():
+        print(f"{name}: {value}")
+
+
+Command = (
+    Annotated[Demo, subcommand("demo")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Tune, subcommand("tune")]
+    | Annotated[Import, subcommand("import")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 if all went well, 1 if it failed or was interrupted, 2 if it was asked for wrongly."""
+    command: Callable[[], Any] = tyro.cli(
+        Command, prog="tutelage", description=__import__("tutelage").__doc__, args=arguments
+    ).run
+    try:
+        command()
+    except (ValueError, FileExistsError) as error:
+        console.print(f"tutelage: {error}", soft_wrap=True)
+        return 2
+    except (DataError, OSError, _Interrupted) as error:
+        console.print(f"tutelage: {error}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("tutelage: interrupted.")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

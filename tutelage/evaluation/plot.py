@@ -1,0 +1,42 @@
+"""Curves of the log-loss with bands, drawn from tables alone."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+
+def plot_curves(table: pl.DataFrame, path: str | Path) -> None:
+    """Draw, per optimizee, the mean over seeds of the log-loss with a band of one standard deviation.
+
+    A curve stops where the first of its seeds diverges, at a cross, and the legend says so.
+    """
+    optimizees = table["optimizee"].unique(maintain_order=True)
+    figure = Figure(figsize=(6.4 * len(optimizees), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(optimizees), squeeze=False)[0]
+    for axis, name in zip(axes, optimizees, strict=True):
+        for optimizer in table["optimizer"].unique(maintain_order=True):
+            rows = table.filter(optimizee=name, optimizer=optimizer)
+            if len(rows):
+                _draw(axis, optimizer, rows)
+        axis.set(title=name, xlabel="step", ylabel="log of the loss")
+        axis.legend(fontsize="small", frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=140)
+
+
+def _draw(axis, optimizer: str, rows: pl.DataFrame) -> None:
+    wide = rows.pivot(on="seed", index="step", values="loss").sort("step")
+    steps = wide["step"].to_numpy()
+    losses = wide.drop("step").to_numpy().astype(float)
+    finite = np.asarray(np.isfinite(losses).all(axis=1))
+    end = len(finite) if finite.all() else int(finite.argmin())
+    logs = np.log(np.maximum(losses[:end], np.finfo(np.float32).tiny))
+    mean, deviation = logs.mean(axis=1), logs.std(axis=1)
+    diverged = int((~np.isfinite(losses[-1])).sum())
+    label = optimizer if end == len(finite) else f"{optimizer} (diverged in {diverged} of {losses.shape[1]})"
+    (line,) = axis.plot(steps[:end], mean, label=label, linewidth=1.5)
+    axis.fill_between(steps[:end], mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
+    if end < len(finite):
+        axis.plot(steps[max(end - 1, 0)], mean[-1] if end else 0.0, "x", color=line.get_color())

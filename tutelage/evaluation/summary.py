@@ -1,0 +1,41 @@
+"""Summaries of evaluation tables. A run that diverged is reported as such, never dropped from a mean."""
+
+from typing import Any
+
+import polars as pl
+
+
+def final_log_losses(table: pl.DataFrame) -> pl.DataFrame:
+    """The natural logarithm of each run's mean loss in its last window; `diverged` where that is not finite."""
+    keys = ["optimizer", "optimizee", "split", "seed"]
+    final = table.group_by(keys, maintain_order=True).agg(pl.col("loss").sort_by("step").last())
+    return final.with_columns(log_loss=pl.col("loss").log(), diverged=pl.col("loss").is_finite().not_().fill_null(True))
+
+
+def summarize(table: pl.DataFrame) -> pl.DataFrame:
+    """Mean and standard deviation over seeds of the final log-loss, for each optimizer and optimizee.
+
+    Where a seed diverged, `mean` and `deviation` are null and `diverged` counts the seeds. `seconds_per_step` is the
+    wall-clock time of a step of one seed.
+    """
+    keys = ["optimizer", "optimizee", "split"]
+    final = final_log_losses(table)
+    summary = final.group_by(keys, maintain_order=True).agg(
+        seeds=pl.len(),
+        diverged=pl.col("diverged").sum(),
+        mean=pl.when(~pl.col("diverged").any()).then(pl.col("log_loss").mean()),
+        deviation=pl.when(~pl.col("diverged").any()).then(pl.col("log_loss").std()),
+    )
+    times = table.group_by(keys).agg(
+        seconds_per_step=pl.col("seconds").sum() / (pl.col("step").max() * pl.col("seed").n_unique())
+    )
+    return summary.join(times, on=keys, how="left", maintain_order="left")
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row of `summarize` in words: mean ± deviation, or in how many seeds it diverged."""
+    if row["diverged"]:
+        return f"diverged in {row['diverged']} of {row['seeds']} seeds"
+    if row["deviation"] is None:
+        return f"{row['mean']:.2f}"
+    return f"{row['mean']:.2f} ± {row['deviation']:.2f}"
