@@ -1,5 +1,7 @@
 """Small optimizees and optimizers that tests share."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -100,11 +102,16 @@ def on_devices(function, num_tasks, *arguments, keys):
 
     `keys` has the tasks on its last axis.
     """
-    replicated, by_task = PartitionSpec(), PartitionSpec(*[None] * (keys.ndim - 1), TASKS)
-    specs = (*[replicated] * len(arguments), by_task)
+    return _compiled(function, num_tasks, len(arguments), keys.ndim)(*arguments, keys)
+
+
+@functools.cache
+def _compiled(function, num_tasks, num_arguments, rank):
+    replicated, by_task = PartitionSpec(), PartitionSpec(*[None] * (rank - 1), TASKS)
+    specs = (*[replicated] * num_arguments, by_task)
     return jax.jit(
         shard_map(function, mesh=training_mesh(num_tasks), in_specs=specs, out_specs=replicated, check_vma=False)
-    )(*arguments, keys)
+    )
 
 
 def assert_trees_close(actual, expected, relative):

@@ -26,10 +26,11 @@ def teachers(chosen):
     return Teachers(tuple(parse_hand_designed(name) for name in NAMES), jnp.asarray(chosen))
 
 
-def gradient_of_a_segment(problem, optimizer, chosen=0, num_tasks=1, mean=False):
-    def run(imitation, optimizer, keys):
-        return imitation.segment(optimizer, imitation.start(optimizer, keys[0]), keys[1]).gradient
+def run(imitation, optimizer, keys):
+    return imitation.segment(optimizer, imitation.start(optimizer, keys[0]), keys[1]).gradient
 
+
+def gradient_of_a_segment(problem, optimizer, chosen=0, num_tasks=1, mean=False):
     keys = jax.random.split(jax.random.key(0), (2, num_tasks))
     return on_devices(run, num_tasks, Imitation(problem, teachers(chosen), mean), optimizer, keys=keys)
 
@@ -95,10 +96,7 @@ def test_tasks_on_other_devices_count_the_same():
     problem, optimizer = optimizee("mlp-digits"), L2ODM.create(jax.random.key(0))
     two = gradient_of_a_segment(problem, optimizer, num_tasks=2)
     keys = jax.random.split(jax.random.key(0), (2, 2))
-    run = lambda i, o, k: i.segment(o, i.start(o, k[0]), k[1]).gradient  # noqa: E731
-    alone = [
-        on_devices(run, 1, Imitation(problem, teachers(0)), optimizer, keys=keys[:, [task]]) for task in range(2)
-    ]
+    alone = [on_devices(run, 1, Imitation(problem, teachers(0)), optimizer, keys=keys[:, [task]]) for task in range(2)]
     assert_trees_close(two, jax.tree.map(lambda a, b: (a + b) / 2, *alone), 1e-5)
 
 

@@ -1,5 +1,5 @@
 """Experiments that end in a table and a plot."""
 
-from .demo import DemoResult, demo
+from .demonstration import DemoResult, demo
 
 __all__ = ["DemoResult", "demo"]

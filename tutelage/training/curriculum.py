@@ -102,7 +102,8 @@ class Curriculum:
     def _decide(self, is_best: bool) -> Decision:
         schedule = self.schedule
         if schedule.max_periods is not None and self.periods >= schedule.max_periods:
-            return self._advance() if self.improved else self._stop()
+            go_on = self.improved or not schedule.stop_when_stage_fails
+            return self._advance() if go_on else self._stop()
         if self.periods < schedule.min_periods or is_best:
             return Decision.CONTINUE
         if self.improved:

@@ -1,5 +1,6 @@
 """One epoch of meta-training: all its segments and meta-optimizer steps in one compiled call."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ EpochFunction = Callable[
 ]
 
 
+@functools.cache
 def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int) -> EpochFunction:
     """A compiled `(optimizer, meta_state, objective, key, num_segments) -> (optimizer, meta_state, metrics)`.
 

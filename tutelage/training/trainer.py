@@ -1,5 +1,6 @@
 """Meta-training, from first epoch to last (Algorithms 1 and 2)."""
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,12 +37,13 @@ class Event:
     row: dict[str, Any]
 
 
-def meta_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """Adam, after clipping where that is asked for."""
-    adam = optax.adam(config.meta_learning_rate)
-    if config.gradient_clip is None:
+@functools.cache
+def meta_optimizer(learning_rate: float, gradient_clip: float | None) -> optax.GradientTransformation:
+    """Adam, after clipping by the global norm where that is asked for."""
+    adam = optax.adam(learning_rate)
+    if gradient_clip is None:
         return adam
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip), adam)
+    return optax.chain(optax.clip_by_global_norm(gradient_clip), adam)
 
 
 class _Keys:
@@ -64,7 +66,9 @@ class _Trainer:
         self.mesh = training_mesh(config.num_tasks)
         self.problem = replicate(problem, self.mesh)
         self.keys = _Keys(config.seed)
-        meta: Any = meta_optimizer(config)  # optax's types do not know modules as parameters
+        meta: Any = meta_optimizer(
+            config.meta_learning_rate, config.gradient_clip
+        )  # optax's types do not know modules as parameters
         optimizer = create_learned(config.optimizer, self.keys.init)
         self.unroll = make_unroll(optimizer, self.problem, config.second_derivatives)
         self.train_epoch = make_epoch(meta, config.num_tasks)

@@ -1,5 +1,6 @@
 """Validation of a half-trained optimizer on fresh optimizees."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from .parallel import TASKS, training_mesh
 ValidationFunction = Callable[[LearnedOptimizer, Optimizee, PRNGKeyArray, int], float]
 
 
+@functools.cache
 def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunction:
     """A function `(optimizer, optimizee, key, num_steps) -> loss`.
 

@@ -1,0 +1,39 @@
+# Everything is made inside .venv; PYTHON names another interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+# One host device per core: tasks, seeds and blocks of coordinates are spread over devices.
+export JAX_NUM_CPU_DEVICES ?= $(shell nproc 2>/dev/null || echo 1)
+
+.PHONY: demo test lint benchmark clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --editable .[dev]
+	touch $@
+
+.venv/installed-torch: .venv/installed
+	$(BIN)/pip install --quiet --editable .[torch]
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/tutelage demo
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/pytest
+
+benchmark: .venv/installed .venv/installed-torch
+	$(BIN)/python benchmarks/unroll.py
+	$(BIN)/python benchmarks/epoch.py
+
+clean:
+	rm -rf .venv demo

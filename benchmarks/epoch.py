@@ -1,0 +1,62 @@
+"""Meta-training throughput of a whole epoch against the sum of its segments.
+
+    JAX_NUM_CPU_DEVICES=2 python benchmarks/epoch.py --data-dir DATA [--repetitions 5]
+
+A segment alone is an epoch of one segment less an epoch of none; both are calls of the same compiled program, so what
+an epoch takes beyond the sum of its segments is overhead. Stages of a curriculum are run in turn, interleaved, and
+the number of compiled programs is printed at the end: it stays 1.
+"""
+
+import argparse
+import time
+
+import jax
+import numpy as np
+
+from tutelage.optimizees import optimizee
+from tutelage.optimizers import L2ODM
+from tutelage.training.epoch import make_epoch
+from tutelage.training.objective import SEGMENT_LENGTH
+from tutelage.training.parallel import replicate, training_mesh
+from tutelage.training.trainer import meta_optimizer
+from tutelage.training.unroll import BlockwiseUnroll
+
+UNROLLS = (0, 20, 100, 200, 500, 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--repetitions", type=int, default=5)
+    arguments = parser.parse_args()
+
+    mesh = training_mesh(1)
+    meta = meta_optimizer(1e-3, None)
+    epoch = make_epoch(meta, 1)
+    optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
+    state = replicate(meta.init(optimizer), mesh)
+    unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=arguments.data_dir)), mesh)
+    key = jax.random.key(1)
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(epoch(optimizer, state, unroll, key, steps // SEGMENT_LENGTH))
+        return time.perf_counter() - start
+
+    run(20)
+    times: dict[int, list[float]] = {steps: [] for steps in UNROLLS}
+    for _ in range(arguments.repetitions):
+        for steps in UNROLLS:
+            times[steps].append(run(steps))
+    medians = {steps: float(np.median(values)) for steps, values in times.items()}
+    segment = medians[20] - medians[0]
+    print(f"{jax.device_count()} {jax.default_backend()} device(s), {arguments.repetitions} interleaved repetitions\n")
+    print("| unroll | seconds | ms per inner step | times the sum of its segments |\n|---|---|---|---|")
+    for steps in UNROLLS[1:]:
+        total = medians[0] + segment * steps / SEGMENT_LENGTH
+        print(f"| {steps} | {medians[steps]:.3f} | {1e3 * medians[steps] / steps:.2f} | {medians[steps] / total:.2f} |")
+    print(f"\ncompiled programs: {epoch._cache_size()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import polars as pl
+import pytest
+
+import tutelage
+from tests.problems import Quadratic
+from tutelage.evaluation import describe, plot_curves, summarize
+from tutelage.evaluation.tune import _neighbour
+from tutelage.interop import load_published
+from tutelage.optimizers import L2ODM, HandDesigned
+
+PROBLEM = Quadratic(jnp.linspace(-1, 1, 7))
+SGD = HandDesigned("sgd", learning_rate=0.1)
+
+
+def test_rollout_is_the_loop_one_would_write():
+    key = jax.random.key(0)
+    losses, params = tutelage.rollout(SGD, PROBLEM, key, 7)
+    init_key, batch_key = jax.random.split(key)
+    expected = PROBLEM.init(init_key)
+    for loss in losses:
+        batch_key, now = jax.random.split(batch_key)
+        value, gradient = jax.value_and_grad(PROBLEM.loss)(expected, PROBLEM.sample(now))
+        assert float(loss) == pytest.approx(float(value), rel=1e-5)
+        expected = jax.tree.map(lambda p, g: p - 0.1 * g, expected, gradient)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, optax.sgd(0.1), L2ODM.create(jax.random.key(0))])
+def test_rollout_takes_anything_that_optax_does(optimizer):
+    losses, _ = tutelage.rollout(optimizer, PROBLEM, jax.random.key(0), 20)
+    assert losses.shape == (20,)
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+def test_seeds_are_single_rollouts_whatever_device_they_run_on(num_seeds):
+    table = tutelage.evaluate({"sgd": SGD}, {"q": PROBLEM}, num_steps=200, num_seeds=num_seeds)
+    assert table.columns == ["optimizer", "optimizee", "split", "seed", "step", "loss", "seconds"]
+    assert len(table) == 2 * num_seeds
+    for seed in range(num_seeds):
+        losses, _ = tutelage.rollout(SGD, PROBLEM, jax.random.key(seed), 200)
+        rows = table.filter(seed=seed).sort("step")
+        assert rows["step"].to_list() == [100, 200]
+        np.testing.assert_allclose(rows["loss"], losses.reshape(2, 100).mean(axis=1), rtol=1e-4)
+
+
+def test_a_diverged_run_is_shown_not_dropped(tmp_path):
+    class Cliff(Quadratic):
+        def init(self, key):
+            huge = jax.random.bits(key) % 2 == 0
+            return jax.tree.map(lambda x: jnp.where(huge, 1e25 * x, x), super().init(key))
+
+    table = tutelage.evaluate({"sgd": SGD}, {"cliff": Cliff(jnp.zeros(7))}, num_steps=200, num_seeds=6)
+    (row,) = summarize(table).to_dicts()
+    assert 0 < row["diverged"] < 6
+    assert row["mean"] is None
+    assert describe(row) == f"diverged in {row['diverged']} of 6 seeds"
+    plot_curves(table, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+
+
+def test_summary_is_the_mean_of_logs():
+    rows = [("a", "q", "test", seed, step, loss, 0.1) for seed, last in ((0, 1.0), (1, np.e)) for step, loss in
+            ((100, 9.0), (200, last))]  # fmt: skip
+    table = pl.DataFrame(
+        rows, schema=["optimizer", "optimizee", "split", "seed", "step", "loss", "seconds"], orient="row"
+    )
+    (row,) = summarize(table).to_dicts()
+    assert row["mean"] == pytest.approx(0.5)
+    assert row["deviation"] == pytest.approx(np.sqrt(0.5))
+    assert row["seconds_per_step"] == pytest.approx(0.4 / 400)
+
+
+def test_tuning_finds_the_best_rate_and_never_an_edge():
+    best, table = tutelage.tune("sgd", "tests.evaluation.test_evaluation:flat_bowl", num_steps=100, num_seeds=2)
+    assert best == "sgd:learning_rate=1000"  # beyond the grid's 10
+    means = {row["optimizer"]: row["mean"] for row in summarize(table).to_dicts()}
+    assert means[best] == min(m for m in means.values() if m is not None)
+    assert "sgd:learning_rate=3000" in means
+    assert means["sgd:learning_rate=3000"] is None or means["sgd:learning_rate=3000"] > means[best]
+
+
+class Bowl(Quadratic):
+    def sample(self, key):
+        return jnp.zeros(7)
+
+    def loss(self, params, batch):
+        return 1e-3 * super().loss(params, batch) + 1e-9
+
+
+def flat_bowl(split):
+    return Bowl(jnp.zeros(7))
+
+
+def test_the_grid_goes_on_as_it_began():
+    assert [_neighbour(x, +1) for x in (10.0, 30.0, 0.003)] == [30.0, 100.0, 0.01]
+    assert [_neighbour(x, -1) for x in (1e-4, 3e-5, 1.0)] == [3e-5, 1e-5, 0.3]
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="multiple of 100, not 150"):
+        tutelage.evaluate({"sgd": SGD}, {"q": PROBLEM}, num_steps=150)
+    with pytest.raises(ValueError, match="1 or more"):
+        tutelage.evaluate({"sgd": SGD}, {"q": PROBLEM}, num_steps=100, num_seeds=0)
+    with pytest.raises(ValueError, match="at least one optimizer"):
+        tutelage.evaluate([], ["mlp-digits"])
+    with pytest.raises(ValueError, match="leave it out"):
+        tutelage.tune("adam:learning_rate=0.1", "mlp-digits")
+
+
+def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path):
+    # about -1.6 at 1,000 steps, in the protocol's evaluation on the test images
+    oracle("l2o_dm")
+    import os
+
+    optimizer = load_published(os.path.join(os.environ["TUTELAGE_ORACLE"], "l2o_dm.npz"))  # noqa: PTH118
+    table = tutelage.evaluate({"dm": optimizer}, ["mlp-orig"], num_steps=1_000, num_seeds=2)
+    (row,) = summarize(table).to_dicts()
+    assert row["mean"] == pytest.approx(-1.6, abs=0.4)

@@ -1,0 +1,63 @@
+import jax
+import numpy as np
+import pytest
+
+from tests.problems import published
+from tutelage.interop import load, load_published, resolve_optimizer
+from tutelage.optimizers import L2ODM, HandDesigned, create_learned, save_weights
+
+
+def archive(path, prefix="weights/", **changes):
+    """An archive of published weights with the given arrays changed, or left out where None."""
+    shapes = {
+        "lstm_1/w_gates": (22, 80),
+        "lstm_1/b_gates": (80,),
+        "lstm_2/w_gates": (40, 80),
+        "lstm_2/b_gates": (80,),
+        "linear/w": (20, 1),
+        "linear/b": (1,),
+    } | {name.replace("__", "/"): shape for name, shape in changes.items()}
+    random = np.random.default_rng(0)
+    arrays = {prefix + n: random.normal(size=s).astype(np.float32) for n, s in shapes.items() if s is not None}
+    np.savez(path, **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("prefix", ["", "weights/"])
+def test_published_weights_with_and_without_prefix(tmp_path, prefix):
+    arrays = archive(tmp_path / "x.npz", prefix)
+    ours = load(tmp_path / "x.npz")
+    expected = published({f"weights/{name.removeprefix('weights/')}": a for name, a in arrays.items()}, np.float32)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_archives_are_refused(tmp_path):
+    archive(tmp_path / "x.npz", linear__w=None)
+    with pytest.raises(ValueError, match='no array "linear/w"'):
+        load_published(tmp_path / "x.npz")
+    archive(tmp_path / "x.npz", linear__w=(10, 1))
+    with pytest.raises(ValueError, match="needs"):
+        load_published(tmp_path / "x.npz")
+    (tmp_path / "x.npz").write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match="not a readable"):
+        load_published(tmp_path / "x.npz")
+
+
+def test_every_way_to_name_an_optimizer(tmp_path):
+    optimizer = create_learned("l2o-dm", jax.random.key(5))
+    (tmp_path / "run").mkdir()
+    save_weights(tmp_path / "run" / "optimizer.safetensors", optimizer, {})
+    for path in (tmp_path / "run", tmp_path / "run" / "optimizer.safetensors"):
+        np.testing.assert_array_equal(resolve_optimizer(str(path)).lstm_1.weight, optimizer.lstm_1.weight)
+    assert isinstance(resolve_optimizer("l2o-dm"), L2ODM)
+    assert isinstance(resolve_optimizer("adam:learning_rate=0.1"), HandDesigned)
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="name a run directory"):
+        resolve_optimizer("something")
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        resolve_optimizer(str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match="holds no optimizer"):
+        load(tmp_path)

@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tutelage.optimizers import parse_hand_designed
+from tutelage.optimizers.hand_designed import NAMES
+
+PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
+
+
+def updates(optimizer, steps=5):
+    state, result = optimizer.init(PARAMS), []
+    for step in range(steps):
+        gradient = jax.tree.map(lambda p, scale=step: jnp.cos(p + scale), PARAMS)
+        update, state = optimizer.update(gradient, state, PARAMS)
+        result.append(update)
+    return result
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_optaxs_own(name):
+    ours = updates(parse_hand_designed(f"{name}:learning_rate=0.02"))
+    for a, b in zip(ours, updates(getattr(optax, name)(0.02)), strict=True):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), a, b)
+
+
+def test_further_hyperparameters():
+    ours = updates(parse_hand_designed("sgd:learning_rate=0.1,momentum=0.9,nesterov=true"))
+    theirs = updates(optax.sgd(0.1, momentum=0.9, nesterov=True))
+    for a, b in zip(ours, theirs, strict=True):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), a, b)
+
+
+def test_another_learning_rate_is_not_another_program():
+    compiled = jax.jit(lambda optimizer: optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0])
+    compiled(parse_hand_designed("adam:learning_rate=0.1"))
+    compiled(parse_hand_designed("adam:learning_rate=0.2"))
+    assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("adma:learning_rate=1", "known: adabelief"),
+        ("adam", "needs a learning rate"),
+        ("adam:learning_rate=fast", "key=number"),
+        ("adam:learning_rate", "key=number"),
+        ("adam:learning_rate=1,momentum=0.9", "no hyperparameter momentum"),
+    ],
+)
+def test_mistakes_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_hand_designed(text)

@@ -1,0 +1,132 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from tutelage import cli
+from tutelage.experiments import demonstration as demo_module
+from tutelage.training import ImitationSettings, Schedule, Technique
+
+SMALL = ["--technique", "plain", "--on", "mlp-digits", "--max-epochs", "2"]
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, " ".join(captured.err.split())
+
+
+def test_train_resume_evaluate_tune(capsys, tmp_path):
+    code, out, _ = run(capsys, "train", tmp_path / "run", *SMALL, "--json")
+    assert code == 0
+    assert [json.loads(line)["epoch"] for line in out.splitlines()] == [0, 1, 2]
+    assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
+
+    code, out, _ = run(
+        capsys, "evaluate", tmp_path / "run", "adam:learning_rate=0.01", "--on", "mlp-digits", "--steps", "200",
+        "--seeds", "2", "--out", tmp_path / "r.parquet", "--plot", tmp_path / "c.svg", "--json",
+    )  # fmt: skip
+    assert code == 0
+    names = [row["optimizer"] for row in json.loads(out)["results"]]
+    assert names == [str(tmp_path / "run"), "adam:learning_rate=0.01"]
+    assert len(pl.read_parquet(tmp_path / "r.parquet")) == 2 * 2 * 2
+    assert "<svg" in (tmp_path / "c.svg").read_text()
+
+    code, out, _ = run(capsys, "tune", "sgd", "--on", "mlp-digits", "--steps", "100", "--seeds", "1")
+    assert code == 0
+    assert "best: sgd:learning_rate=" in out
+
+
+def test_import_then_evaluate_either_form(capsys, tmp_path):
+    from tests.interop.test_loading import archive
+
+    archive(tmp_path / "x.npz")
+    assert run(capsys, "import", tmp_path / "x.npz", "--out", tmp_path / "x.safetensors")[0] == 0
+    code, out, _ = run(
+        capsys, "evaluate", tmp_path / "x.npz", tmp_path / "x.safetensors", "--on", "mlp-digits", "--steps", "100",
+        "--seeds", "1", "--json",
+    )  # fmt: skip
+    assert code == 0
+    first, second = json.loads(out)["results"]
+    assert first["mean"] == second["mean"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["evaluate", "adma"], 2, "There is no optimizer"),
+        (["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digit"], 2, "did you mean mlp-digits"),
+        (["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digits", "--steps", "30"], 2, "multiple of 100"),
+        (["evaluate", "adam:learning_rate=0.1", "--out", "x.csv"], 2, "names a .parquet file"),
+        (["evaluate", "adam:learning_rate=0.1", "--out", "no/where.parquet"], 1, "no folder no"),
+        (["evaluate", "no/such/run"], 1, "no file or folder"),
+        (["train", "x", "--resume"], 1, "no training run"),
+        (["train", "x", "--resume", "--seed", "3"], 2, "leave the others out"),
+        (["train", "x", "--technique", "cil"], 2, "no technique"),
+        (["train", "x", "--optimizer", "l2odm", "--on", "mlp-digits"], 2, "did you mean l2o-dm"),
+        (["train", "x", "--num-tasks", "0"], 2, "greater than 0"),
+        (["tune", "l2o-dm", "--on", "mlp-digits"], 2, "no hand-designed optimizer"),
+        (["import", "x.npz", "--out", "x.safetensors"], 2, "not a readable"),
+    ],
+)
+def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    returned, _, error = run(capsys, *arguments)
+    assert returned == code
+    assert message in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usage_errors_exit_with_2(capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["train"])
+    assert error.value.code == 2
+    with pytest.raises(SystemExit) as error:
+        cli.main(["evaluate", "--help"])
+    assert error.value.code == 0
+    assert "10000" in capsys.readouterr().out
+
+
+def test_an_existing_result_is_not_overwritten(capsys, tmp_path):
+    (tmp_path / "r.parquet").write_text("precious")
+    code, _, error = run(capsys, "evaluate", "adam:learning_rate=0.1", "--out", tmp_path / "r.parquet")
+    assert code == 2
+    assert "exists already" in error
+    assert (tmp_path / "r.parquet").read_text() == "precious"
+
+
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "tutelage.cli", "train", "run", *SMALL[:-1], "500"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        started = time.monotonic()
+        while not (tmp_path / "run" / "metrics.jsonl").exists():
+            assert time.monotonic() - started < 120
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        error = " ".join(process.communicate(timeout=120)[1].split())
+    assert process.returncode == 1
+    assert "--resume" in error
+    assert "Traceback" not in error
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_the_demo_from_end_to_end(capsys, tmp_path, monkeypatch):
+    schedule = Schedule((20, 40), (20, 40), period=1, min_periods=1, max_periods=1)
+    monkeypatch.setattr(demo_module, "CURRICULUM_IMITATION", Technique(schedule, ImitationSettings()))
+    monkeypatch.setattr(demo_module, "PLAIN", Technique(schedule))
+    monkeypatch.setattr(demo_module, "STEPS", 100)
+    code, out, error = run(capsys, "demo", "--out", tmp_path / "demo", "--json")
+    assert code == 0
+    names = [row["optimizer"].partition(":")[0] for row in json.loads(out)["results"]]
+    assert names == ["l2o-dm", "l2o-dm-cl-il", "adam", "rmsprop", "sgd"]
+    assert "l2o-dm-cl-il beats l2o-dm" in error or "l2o-dm-cl-il does not beat l2o-dm" in error
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert written == {"l2o-dm", "l2o-dm-cl-il", "results.parquet", "curves.png"}
+    assert (tmp_path / "demo" / "curves.png").stat().st_size > 5_000
+    assert run(capsys, "demo", "--out", tmp_path / "demo")[0] == 2

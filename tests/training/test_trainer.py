@@ -1,0 +1,232 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.problems import Linear, Quadratic
+from tutelage.interop import load
+from tutelage.optimizers import HandDesigned, load_weights
+from tutelage.training import (
+    ImitationSettings,
+    Schedule,
+    Technique,
+    TrainingConfig,
+    technique,
+    train,
+    trainer,
+)
+from tutelage.training.epoch import make_epoch
+from tutelage.training.imitation import Imitation, Teachers
+from tutelage.training.unroll import BlockwiseUnroll
+
+SCHEDULE = Schedule((40, 60), (40, 60), period=2, min_periods=2, max_periods=2)
+CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on="mlp-digits", num_validation=2)
+
+
+def contents(run: Path):
+    """Everything of a run that must not depend on how it was interrupted."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["seconds"]
+    return rows, (run / "optimizer.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    events = []
+    train(run, CONFIG, report=events.append)
+    return run, events
+
+
+def test_a_run_leaves_a_complete_directory(undisturbed):
+    run, events = undisturbed
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.toml", "metrics.jsonl", "checkpoints", "optimizer.safetensors", "card.md"}
+    rows, _ = contents(run)
+    assert [row for row in rows if "validation_loss" not in row][-1]["epoch"] == events[-1].epoch == 8
+    assert sum("validation_loss" in row for row in rows) == 6
+    teachers = {row.get("teacher", "") for row in rows if "unroll" in row}
+    assert None in teachers
+    assert teachers & set(CONFIG.technique.imitation.teachers)
+    _, provenance = load_weights(run / "optimizer.safetensors")
+    assert provenance["config"]["on"] == "mlp-digits"
+    assert "| epoch | unroll |" in (run / "card.md").read_text()
+
+
+def test_the_configuration_survives_its_file(tmp_path):
+    config = replace(CONFIG, gradient_clip=0.5, max_epochs=7)
+    config.save(tmp_path / "config.toml")
+    assert TrainingConfig.load(tmp_path / "config.toml") == config
+
+
+def test_learning_changes_weights_and_keeps_the_best(undisturbed):
+    run, _ = undisturbed
+    rows, _ = contents(run)
+    best = [row for row in rows if row.get("best")][-1]
+    assert load_weights(run / "optimizer.safetensors")[1]["validation_loss"] == best["validation_loss"]
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 6])
+def test_an_interrupted_run_resumes_bit_for_bit(undisturbed, tmp_path, epochs):
+    def interrupt(event):
+        if event.epoch == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, CONFIG, report=interrupt)
+    train(tmp_path, resume=True)
+    assert contents(tmp_path) == contents(undisturbed[0])
+
+
+def test_a_killed_run_resumes_bit_for_bit(undisturbed, tmp_path):
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        import jax
+        jax.config.update("jax_num_cpu_devices", 2)
+        from tests.training.test_trainer import CONFIG
+        from tutelage.training import train, trainer
+        trainer.CHECKPOINT_SECONDS = 0.0
+        run = Path(sys.argv[1])
+        resume = (run / "config.toml").exists()
+        train(run, None if resume else CONFIG, resume=resume)
+        """
+    )
+    run, random_moment = tmp_path / "run", random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script, run], env=os.environ | {"PYTHONPATH": "."})
+        started = time.monotonic()
+        while not (run / "metrics.jsonl").exists() and process.poll() is None:
+            assert time.monotonic() - started < 120
+            time.sleep(0.05)
+        time.sleep(random_moment.uniform(0.0, 4.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    train(run, resume=True)
+    assert contents(run) == contents(undisturbed[0])
+
+
+def test_a_damaged_newest_checkpoint_costs_only_what_came_after_the_one_before(undisturbed, tmp_path):
+    def interrupt(event):
+        if event.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, CONFIG, report=interrupt)
+    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    for file in newest.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    train(tmp_path, resume=True)
+    assert contents(tmp_path) == contents(undisturbed[0])
+
+
+def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_path):
+    before = contents(undisturbed[0])
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(undisturbed[0], CONFIG)
+    assert contents(undisturbed[0]) == before
+    with pytest.raises(FileNotFoundError, match="no training run"):
+        train(tmp_path, resume=True)
+    (tmp_path / "config.toml").write_text("seed = 1")
+    with pytest.raises(ValueError, match="not a complete training configuration"):
+        train(tmp_path, resume=True)
+
+
+def test_a_finished_run_resumes_to_its_end(undisturbed):
+    before = contents(undisturbed[0])
+    train(undisturbed[0], resume=True)
+    assert contents(undisturbed[0]) == before
+    assert isinstance(load(undisturbed[0]), type(load_weights(undisturbed[0] / "optimizer.safetensors")[0]))
+
+
+def test_a_full_disk_loses_nothing(undisturbed, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.RunDirectory, "save_checkpoint", full)
+        with pytest.raises(OSError, match="No space"):
+            train(tmp_path, CONFIG)
+    train(tmp_path, resume=True)
+    assert contents(tmp_path) == contents(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_tasks": 0}, {"num_validation": 0}, {"meta_learning_rate": -1.0}, {"gradient_clip": 0.0}]
+)
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(ValueError, match="greater than 0"):
+        replace(CONFIG, **settings)
+
+
+def test_an_epoch_of_any_length_is_compiled_once_and_equals_its_segments():
+    problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
+    meta = optax.adam(1e-3)
+    epoch = make_epoch(meta, 1)
+    key, state = jax.random.key(3), meta.init(rule)
+    once, _, metrics = epoch(rule, state, BlockwiseUnroll(problem), key, 3)
+    longer, _, _ = epoch(rule, state, BlockwiseUnroll(problem), key, 5)
+    assert epoch._cache_size() == 1
+    assert once.rate != longer.rate
+    assert metrics.diverged_tasks == 0
+    assert np.isfinite(metrics.mean_loss)
+
+
+@pytest.mark.parametrize("rate", [-10.0, -1e30])
+def test_a_diverged_epoch_leaves_weights_and_meta_state_alone(rate):
+    problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(rate))
+    meta = optax.adam(1e-3)
+    state = meta.init(rule)
+    after, next_state, metrics = make_epoch(meta, 1)(rule, state, BlockwiseUnroll(problem), jax.random.key(0), 10)
+    assert metrics.diverged_tasks == 1
+    assert 0 < metrics.skipped_steps <= 10
+    assert np.isfinite(after.rate)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(next_state))
+    if rate == -1e30:  # not finite from the first segment on
+        assert metrics.skipped_steps == 10
+        assert after.rate == rule.rate
+        assert next_state[0].count == 0
+
+
+def test_a_diverging_teacher_is_skipped_too():
+    teacher = Teachers((HandDesigned("sgd", learning_rate=1e30),), jnp.asarray(0))
+    problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
+    meta = optax.adam(1e-3)
+    after, _, metrics = make_epoch(meta, 1)(rule, meta.init(rule), Imitation(problem, teacher), jax.random.key(0), 2)
+    assert metrics.skipped_steps == 2
+    assert after.rate == rule.rate
+
+
+def test_presets_are_the_papers():
+    assert technique("plain").schedule.unroll_lengths == (100,)
+    assert technique("plain").schedule.min_periods * technique("plain").schedule.period == 5_000
+    assert technique("augmented").schedule.unroll_lengths == (1000,)
+    assert technique("augmented", "as-released").schedule.unroll_lengths == (500,)
+    curriculum = technique("cl").schedule
+    assert curriculum.unroll_lengths[:7] == (100, 200, 500, 1000, 1500, 2000, 2500)
+    assert curriculum.validation_lengths[:6] == curriculum.unroll_lengths[1:7]
+    assert (curriculum.min_periods, curriculum.period) == (3, 100)
+    taught = technique("cl-il")
+    assert taught.imitation.ratio(0) == taught.imitation.ratio(9) == 0.3
+    assert [t.partition(":")[0] for t in taught.imitation.teachers] == ["adam", "sgd", "adagrad"]
+    released = technique("cl-il", "as-released").imitation
+    assert [released.ratio(stage) for stage in range(4)] == [0.0, 0.1, 0.3, 0.3]
+    assert released.own_meta_optimizer
+    assert released.mean_over_coordinates
+    with pytest.raises(ValueError, match="known: plain, augmented"):
+        technique("cl-li")
