@@ -23,7 +23,7 @@ def run(capsys, *arguments):
 def test_train_resume_evaluate_tune(capsys, tmp_path):
     code, out, _ = run(capsys, "train", tmp_path / "run", *SMALL, "--json")
     assert code == 0
-    assert [json.loads(line)["epoch"] for line in out.splitlines()] == [0, 1, 2]
+    assert [json.loads(line)["epoch"] for line in out.splitlines()] == [0, 1, 2, 2]
     assert run(capsys, "train", tmp_path / "run", "--resume")[0] == 0
 
     code, out, _ = run(
@@ -101,7 +101,12 @@ def test_an_existing_result_is_not_overwritten(capsys, tmp_path):
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-m", "tutelage.cli", "train", "run", *SMALL[:-1], "500"]
+    # a shell's background jobs ignore SIGINT, and hand that on
+    script = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tutelage import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "train", "run", *SMALL[:-1], "500"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         started = time.monotonic()
         while not (tmp_path / "run" / "metrics.jsonl").exists():

@@ -161,16 +161,24 @@ class Evaluate:
         _check_free(self.out, ".parquet")
         with _bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
-            table = evaluate(
-                self.optimizers,
-                self.on,
-                num_steps=self.steps,
-                num_seeds=self.seeds,
-                split=self.split,
-                data_dir=self.data_dir,
-                report=lambda progress: _show_evaluation(bar, task, progress),
-                finished=lambda so_far: _write(so_far, self.out),
-            )
+            try:
+                table = evaluate(
+                    self.optimizers,
+                    self.on,
+                    num_steps=self.steps,
+                    num_seeds=self.seeds,
+                    split=self.split,
+                    data_dir=self.data_dir,
+                    report=lambda progress: _show_evaluation(bar, task, progress),
+                    finished=lambda so_far: _write(so_far, self.out),
+                )
+            except KeyboardInterrupt:
+                kept = (
+                    f"the pairs finished so far are in {self.out}"
+                    if self.out and self.out.exists()
+                    else "nothing was written"
+                )
+                raise _Interrupted(f"Interrupted; {kept}.") from None
         if self.plot:
             plot_curves(table, self.plot)
         _print_summary(summarize(table), self.json)

@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ def test_weights_survive_their_file(tmp_path, name):
     for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(optimizer), strict=True):
         np.testing.assert_array_equal(a, b)
     with safe_open(path, framework="numpy") as file:
-        assert file.metadata()["architecture"] == name
-    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+        assert json.loads(file.metadata()["tutelage"])["architecture"] == name
+    save_weights(tmp_path / "y.safetensors", optimizer, {"seed": 3})
+    assert (tmp_path / "y.safetensors").read_bytes() == path.read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "y.safetensors"}
 
 
 def test_unknown_damaged_and_foreign_files(tmp_path):
@@ -29,7 +33,7 @@ def test_unknown_damaged_and_foreign_files(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="damaged"):
         load_weights(path)
-    path.write_bytes(whole.replace(b'"tutelage 1"', b'"something "'))
+    path.write_bytes(whole.replace(b'"tutelage"', b'"somebody"'))
     with pytest.raises(ValueError, match="does not hold weights"):
         load_weights(path)
     with pytest.raises(ValueError, match="did you mean l2o-dm"):

@@ -58,8 +58,7 @@ def test_recorded_meta_gradient_in_single_precision(oracle):
     assert_trees_close(gradient, recorded_gradient(record, "meta_gradient"), 1e-4)
 
 
-@pytest.mark.parametrize("num_tasks", [1, 2, 3])
-@pytest.mark.parametrize("num_segments", [1, 3])
+@pytest.mark.parametrize(("num_tasks", "num_segments"), [(1, 1), (2, 1), (3, 1), (1, 2)])
 def test_blocks_agree_with_plain_autodiff(num_tasks, num_segments):
     # 1 task: coordinates on both devices; 2: a task on each; 3: all tasks' coordinates on both
     problem, optimizer = optimizee("mlp-digits"), L2ODM.create(jax.random.key(1))

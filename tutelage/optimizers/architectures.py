@@ -19,7 +19,8 @@ from .learned import LearnedOptimizer
 
 ARCHITECTURES: dict[str, Callable[[PRNGKeyArray], LearnedOptimizer]] = {"l2o-dm": L2ODM.create}
 
-FORMAT = "tutelage 1"
+HEADER = "tutelage"
+FORMAT = 1
 
 
 def architecture_of(optimizer: LearnedOptimizer) -> str:
@@ -53,16 +54,13 @@ def _named(tree: LearnedOptimizer) -> dict[str, Any]:
 
 
 def save_weights(path: str | Path, optimizer: LearnedOptimizer, provenance: dict[str, Any]) -> None:
-    """Write the weights as safetensors, architecture and provenance in the header; atomically."""
+    """Write the weights as safetensors, atomically; the header's entry `tutelage` is JSON with what they are."""
     path = Path(path)
-    header = {
-        "format": FORMAT,
-        "architecture": architecture_of(optimizer),
-        "provenance": json.dumps(provenance, sort_keys=True),
-    }
+    # One entry, as safetensors writes several in no fixed order, and equal weights should be equal files.
+    header = {"format": FORMAT, "architecture": architecture_of(optimizer), "provenance": provenance}
     arrays = {name: np.asarray(leaf) for name, leaf in _named(optimizer).items()}
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(arrays, metadata=header))
+    partial.write_bytes(save(arrays, metadata={HEADER: json.dumps(header, sort_keys=True)}))
     partial.replace(path)
 
 
@@ -78,9 +76,9 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from error
     if header.get("format") != FORMAT or header.get("architecture") not in ARCHITECTURES:
         raise ValueError(f"{path} does not hold weights of a learned optimizer that this version knows.")
@@ -90,4 +88,4 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
         raise ValueError(f"{path}: its arrays are not those of {header['architecture']}.")
     leaves = [arrays[name] for name in expected]
     optimizer = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return optimizer, json.loads(header.get("provenance", "{}"))
+    return optimizer, header["provenance"]

@@ -11,11 +11,11 @@ from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
 
 
-def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -> dict[str, Any]:
+def provenance(config: TrainingConfig, validation: dict[str, Any]) -> dict[str, Any]:
     """The header of a weights file: settings, versions, and the validation that chose these weights."""
     return {
         "config": asdict(config),
-        "epoch": epoch,
+        "epoch": validation["epoch"],
         "validation_loss": validation["validation_loss"],
         "validation_steps": validation["validation_steps"],
         "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},

@@ -82,11 +82,11 @@ class Curriculum:
         self.epochs += 1
 
     def report(self, validation_loss: float) -> tuple[Decision, bool]:
-        """Take the loss of the validation that is due; say what follows, and whether these weights are the best.
+        """Take a validation's loss; say what follows, and whether these weights are the best.
 
-        A loss that is not a number counts as infinite.
+        A period may be cut short by it. A loss that is not a number counts as infinite.
         """
-        assert self.expects_validation
+        assert not self.finished
         loss = math.inf if math.isnan(validation_loss) else validation_loss
         self.periods += 1
         self.epochs = 0

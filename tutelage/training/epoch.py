@@ -56,7 +56,7 @@ def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int) -> 
         def body(index, loop):
             optimizer, meta_state, carry, metrics = loop
             segment = objective.segment(optimizer, carry, task_keys(index))
-            norm = optax.global_norm(segment.gradient)
+            norm = optax.tree.norm(segment.gradient)
             finite_count = lax.psum(segment.finite.sum(), TASKS)
             usable = jnp.isfinite(norm) & (finite_count > 0)
             updates, next_state = meta_optimizer.update(segment.gradient, meta_state, optimizer)

@@ -57,32 +57,27 @@ class RunDirectory:
             raise FileNotFoundError(f"{self.path} holds no training run to resume (it has no {CONFIG}).")
         return TrainingConfig.load(self.path / CONFIG)
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append a row to the metrics; a number that is not finite becomes null."""
+    def log(self, row: dict[str, Any]) -> int:
+        """Append a row to the metrics and return their length in bytes; a number that is not finite becomes null."""
         row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
+            return file.tell()
 
     def _manager(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         return ocp.CheckpointManager((self.path / CHECKPOINTS).resolve(), options=options)
 
     def save_checkpoint(self, step: int, state: PyTree, progress: dict[str, Any]) -> None:
-        """Keep the arrays of `state` and the plain `progress` under the number `step`."""
-        size = 0
+        """Keep the arrays of `state` and the plain `progress`, with its `metrics_bytes`, under the number `step`."""
         if self.metrics.exists():
-            with self.metrics.open("rb+") as file:
+            with self.metrics.open("rb") as file:
                 os.fsync(file.fileno())
-                size = file.seek(0, os.SEEK_END)
         arrays = {str(index): np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(state))}
         with self._manager() as manager:
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
-                    progress=ocp.args.JsonSave(progress | {"metrics_bytes": size}),
-                ),
-            )
+            if step not in manager.all_steps():
+                saved = ocp.args.Composite(state=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(progress))
+                manager.save(step, args=saved)
 
     def load_checkpoint(self, template: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
         """The newest readable checkpoint in the structure of `template`; None where there is none yet.

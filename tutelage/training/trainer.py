@@ -3,21 +3,21 @@
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key
 
 from ..optimizees import Optimizee, optimizee
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
 from .card import provenance, write_card
 from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
-from .epoch import EpochMetrics, make_epoch
+from .epoch import make_epoch
 from .imitation import Imitation, Teachers
 from .objective import SEGMENT_LENGTH
 from .parallel import replicate, training_mesh
@@ -52,13 +52,39 @@ class _Keys:
     def __init__(self, seed: int):
         self.init, self.epoch, self.validation = jax.random.split(jax.random.key(seed), 3)
 
-    def of_epoch(self, epoch: int) -> PRNGKeyArray:
+    def of_epoch(self, epoch: int) -> Key[Array, "3"]:
         """Three keys: for the tasks, for whether to imitate, for the teacher."""
         return jax.random.split(jax.random.fold_in(self.epoch, epoch), 3)
 
 
+@dataclass(frozen=True)
+class _State:
+    """Everything that changes as training goes on; what a checkpoint keeps."""
+
+    optimizer: LearnedOptimizer
+    best: LearnedOptimizer
+    meta_state: Any
+    imitation_state: Any
+    """The meta-optimizer's moments for imitation, where it has its own."""
+    curriculum: Curriculum
+    epoch: int = 0
+    step: int = 0
+    """Epochs and validations so far."""
+    diverged: int = 0
+    """Optimizees that diverged so far."""
+    metrics_bytes: int = 0
+    """Length of the log that belongs to this state."""
+
+    def arrays(self) -> tuple[Any, ...]:
+        return self.optimizer, self.best, self.meta_state, self.imitation_state
+
+    def progress(self) -> dict[str, Any]:
+        names = ("epoch", "step", "diverged", "metrics_bytes")
+        return {name: getattr(self, name) for name in names} | {"curriculum": self.curriculum.to_dict()}
+
+
 class _Trainer:
-    """The state of a run and its two moves: train an epoch, validate."""
+    """The two moves of a run: train an epoch, validate. Each takes a state and returns the next one."""
 
     def __init__(self, run: RunDirectory, config: TrainingConfig, problem: Optimizee):
         self.run = run
@@ -66,71 +92,76 @@ class _Trainer:
         self.mesh = training_mesh(config.num_tasks)
         self.problem = replicate(problem, self.mesh)
         self.keys = _Keys(config.seed)
-        meta: Any = meta_optimizer(
-            config.meta_learning_rate, config.gradient_clip
-        )  # optax's types do not know modules as parameters
-        optimizer = create_learned(config.optimizer, self.keys.init)
+        # Any: optax's types do not know modules as parameters
+        meta: Any = meta_optimizer(config.meta_learning_rate, config.gradient_clip)
+        optimizer = replicate(create_learned(config.optimizer, self.keys.init), self.mesh)
+        meta_state = replicate(meta.init(optimizer), self.mesh)
         self.unroll = make_unroll(optimizer, self.problem, config.second_derivatives)
         self.train_epoch = make_epoch(meta, config.num_tasks)
         self.validate = make_validation(config.num_validation, config.technique.validate_final_point)
         imitation = config.technique.imitation
         self.teachers = () if imitation is None else tuple(map(parse_hand_designed, imitation.teachers))
-        # What a checkpoint keeps: weights, best weights, the meta-optimizer's state and imitation's own.
-        self.optimizer = self.best = replicate(optimizer, self.mesh)
-        self.meta_state = self.imitation_state = replicate(meta.init(optimizer), self.mesh)
-        self.curriculum = Curriculum(config.technique.schedule)
-        self.epoch = 0
-        self.step = 0
-        self.diverged = 0
+        self.start = _State(optimizer, optimizer, meta_state, meta_state, Curriculum(config.technique.schedule))
 
-    @property
-    def finished(self) -> bool:
-        limit = self.config.max_epochs
-        return self.curriculum.finished or (
-            limit is not None and self.epoch >= limit and not self.curriculum.expects_validation
-        )
+    def load(self) -> _State:
+        """The state of the newest checkpoint, or the start."""
+        loaded = self.run.load_checkpoint(self.start.arrays())
+        if loaded is None:
+            return self.start
+        arrays, progress = loaded
+        curriculum = Curriculum.from_dict(self.config.technique.schedule, progress.pop("curriculum"))
+        return _State(*replicate(arrays, self.mesh), curriculum=curriculum, **progress)
 
-    def advance(self) -> dict[str, Any]:
-        """Do what is due next and return what to log."""
+    def save(self, state: _State) -> None:
+        """Write a checkpoint."""
+        self.run.save_checkpoint(state.step, state.arrays(), state.progress())
+
+    def _at_limit(self, state: _State) -> bool:
+        return self.config.max_epochs is not None and state.epoch >= self.config.max_epochs
+
+    def finished(self, state: _State) -> bool:
+        """Whether the schedule or the limit has ended training; its last epochs are validated first."""
+        curriculum = state.curriculum
+        return curriculum.finished or (self._at_limit(state) and curriculum.epochs == 0 and state.step > 0)
+
+    def advance(self, state: _State) -> tuple[_State, dict[str, Any]]:
+        """Do what is due next; return the next state, and the row that was logged."""
         start = time.perf_counter()
-        row = self._validation() if self.curriculum.expects_validation else self._epoch()
-        self.step += 1
-        return row | {"seconds": round(time.perf_counter() - start, 3)}
+        due = state.curriculum.expects_validation or (self._at_limit(state) and state.curriculum.epochs > 0)
+        state = replace(state, curriculum=replace(state.curriculum))
+        state, row = self._validation(state) if due else self._epoch(state)
+        row["seconds"] = round(time.perf_counter() - start, 3)
+        return replace(state, step=state.step + 1, metrics_bytes=self.run.log(row)), row
 
-    def _epoch(self) -> dict[str, Any]:
-        key, imitate_key, teacher_key = self.keys.of_epoch(self.epoch)
-        stage, unroll_length = self.curriculum.stage, self.curriculum.unroll_length
+    def _epoch(self, state: _State) -> tuple[_State, dict[str, Any]]:
+        key, imitate_key, teacher_key = self.keys.of_epoch(state.epoch)
+        stage, unroll_length = state.curriculum.stage, state.curriculum.unroll_length
+        segments = unroll_length // SEGMENT_LENGTH
         imitation = self.config.technique.imitation
         teacher = None
-        if imitation is not None and jax.random.uniform(imitate_key) < imitation.ratio(stage):
-            teacher = int(jax.random.randint(teacher_key, (), 0, len(self.teachers)))
-        segments = unroll_length // SEGMENT_LENGTH
-        if imitation is None or teacher is None:
-            self.optimizer, self.meta_state, metrics = self.train_epoch(
-                self.optimizer, self.meta_state, self.unroll, key, segments
+        if imitation is None or jax.random.uniform(imitate_key) >= imitation.ratio(stage):
+            optimizer, meta_state, metrics = self.train_epoch(
+                state.optimizer, state.meta_state, self.unroll, key, segments
             )
+            state = replace(state, optimizer=optimizer, meta_state=meta_state)
         else:
-            teachers = Teachers(self.teachers, jnp.asarray(teacher))
+            chosen = int(jax.random.randint(teacher_key, (), 0, len(self.teachers)))
+            teacher = imitation.teachers[chosen]
+            teachers = Teachers(self.teachers, jnp.asarray(chosen))
             objective = Imitation(self.problem, teachers, imitation.mean_over_coordinates)
-            state = self.imitation_state if imitation.own_meta_optimizer else self.meta_state
-            self.optimizer, state, metrics = self.train_epoch(self.optimizer, state, objective, key, segments)
-            if imitation.own_meta_optimizer:
-                self.imitation_state = state
-            else:
-                self.meta_state = state
-        self.epoch += 1
-        self.curriculum.end_epoch()
-        return self._row(stage, unroll_length, teacher, metrics)
-
-    def _row(self, stage: int, unroll_length: int, teacher: int | None, metrics: EpochMetrics) -> dict[str, Any]:
+            moments = "imitation_state" if imitation.own_meta_optimizer else "meta_state"
+            optimizer, meta_state, metrics = self.train_epoch(
+                state.optimizer, getattr(state, moments), objective, key, segments
+            )
+            state = replace(state, optimizer=optimizer, **{moments: meta_state})
+        state.curriculum.end_epoch()
         diverged = int(metrics.diverged_tasks)
-        self.diverged += diverged
-        imitation = self.config.technique.imitation
-        return {
-            "epoch": self.epoch,
+        state = replace(state, epoch=state.epoch + 1, diverged=state.diverged + diverged)
+        return state, {
+            "epoch": state.epoch,
             "stage": stage,
             "unroll": unroll_length,
-            "teacher": None if imitation is None or teacher is None else imitation.teachers[teacher],
+            "teacher": teacher,
             "mean_loss": float(metrics.mean_loss),
             "final_loss": float(metrics.final_loss),
             "gradient_norm": float(metrics.gradient_norm),
@@ -138,16 +169,16 @@ class _Trainer:
             "skipped_steps": int(metrics.skipped_steps),
         }
 
-    def _validation(self) -> dict[str, Any]:
-        stage, length = self.curriculum.stage, self.curriculum.validation_length
-        loss = self.validate(self.optimizer, self.problem, self.keys.validation, length)
-        decision, is_best = self.curriculum.report(loss)
+    def _validation(self, state: _State) -> tuple[_State, dict[str, Any]]:
+        stage, length = state.curriculum.stage, state.curriculum.validation_length
+        loss = self.validate(state.optimizer, self.problem, self.keys.validation, length)
+        decision, is_best = state.curriculum.report(loss)
         if is_best:
-            self.best = self.optimizer
+            state = replace(state, best=state.optimizer)
         if decision is not Decision.CONTINUE:
-            self.optimizer = self.best
+            state = replace(state, optimizer=state.best)
         row = {
-            "epoch": self.epoch,
+            "epoch": state.epoch,
             "stage": stage,
             "validation_steps": length,
             "validation_loss": loss,
@@ -155,31 +186,8 @@ class _Trainer:
             "decision": decision.value,
         }
         if is_best:
-            save_weights(self.run.weights, self.best, provenance(self.config, self.epoch, row))
-        return row
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        progress = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "diverged": self.diverged,
-            "curriculum": self.curriculum.to_dict(),
-        }
-        self.run.save_checkpoint(self.step, self._arrays(), progress)
-
-    def load(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
-        loaded = self.run.load_checkpoint(self._arrays())
-        if loaded is None:
-            return
-        arrays, progress = loaded
-        self.optimizer, self.best, self.meta_state, self.imitation_state = replicate(arrays, self.mesh)
-        self.epoch, self.step, self.diverged = progress["epoch"], progress["step"], progress["diverged"]
-        self.curriculum = Curriculum.from_dict(self.config.technique.schedule, progress["curriculum"])
-
-    def _arrays(self):
-        return self.optimizer, self.best, self.meta_state, self.imitation_state
+            save_weights(self.run.weights, state.best, provenance(self.config, row))
+        return state, row
 
 
 def train(
@@ -216,23 +224,18 @@ def train(
     if config is not None:
         directory.create(config)
     trainer = _Trainer(directory, settings, problem)
-    if resume:
-        trainer.load()
+    state = trainer.load() if resume else trainer.start
     saved = time.monotonic()
     try:
-        while not trainer.finished:
-            row = trainer.advance()
-            directory.log(row)
-            report(Event(trainer.curriculum, trainer.epoch, row))
+        while not trainer.finished(state):
+            state, row = trainer.advance(state)
+            report(Event(state.curriculum, state.epoch, row))
             if "validation_loss" in row or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                trainer.save()
+                trainer.save(state)
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        # The epoch under way is lost; what is in memory is the state after the last whole one.
-        trainer.save()
+        trainer.save(state)  # that after the last whole epoch or validation
         raise
-    if trainer.curriculum.periods < 0 and not directory.weights.exists():
-        raise ValueError("Training ended before its first validation: raise max_epochs.")
-    trainer.save()
-    write_card(directory, settings, trainer.epoch, trainer.diverged)
+    trainer.save(state)
+    write_card(directory, settings, state.epoch, state.diverged)
     return load_weights(directory.weights)[0]
