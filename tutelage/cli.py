@@ -43,7 +43,7 @@ class Demo:
 
     def run(self) -> None:
         with _bar(self.json) as bar:
-            task = bar.add_task("", total=None)
+            task = bar.add_task("starting", total=None, detail="")
 
             def training(event: Event, config: TrainingConfig) -> None:
                 schedule = config.technique.schedule
@@ -267,10 +267,10 @@ def _show_training(bar: Progress, task: Any, event: Event) -> None:
         console.print(f"epoch {event.epoch}: {event.row['diverged_tasks']} optimizee(s) diverged and were left out")
     bar.update(
         task,
-        description=f"stage {curriculum.stage + 1}, {curriculum.unroll_length} steps",
+        description=f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps, epochs to validation",
         completed=curriculum.epochs,
         total=curriculum.schedule.period,
-        detail=f"epochs to the next validation; {event.epoch} in all",
+        detail=f"epoch {event.epoch}",
     )
 
 
@@ -280,7 +280,7 @@ def _show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> 
         description=f"{progress.optimizer} on {progress.optimizee}",
         completed=progress.finished_pairs * progress.total_windows + progress.finished_windows,
         total=progress.total_pairs * progress.total_windows,
-        detail=f"mean loss {progress.losses.mean():.3g}",
+        detail=f"loss {progress.losses.mean():.3g}",
     )
 
 
