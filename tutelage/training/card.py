@@ -11,11 +11,11 @@ from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
 
 
-def provenance(config: TrainingConfig, validation: dict[str, Any]) -> dict[str, Any]:
+def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -> dict[str, Any]:
     """The header of a weights file: settings, versions, and the validation that chose these weights."""
     return {
         "config": asdict(config),
-        "epoch": validation["epoch"],
+        "epoch": epoch,
         "validation_loss": validation["validation_loss"],
         "validation_steps": validation["validation_steps"],
         "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},
@@ -23,7 +23,7 @@ def provenance(config: TrainingConfig, validation: dict[str, Any]) -> dict[str, 
     }
 
 
-def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, diverged: int) -> None:
+def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoch: int, diverged: int) -> None:
     """Write `card.md` from the settings and the log."""
     with run.metrics.open() as file:
         rows = [json.loads(line) for line in file]
@@ -36,7 +36,7 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, diverged:
         f"{epochs} epochs, {seconds / 60:.1f} minutes on {jax.device_count()} {jax.default_backend()} device(s), "
         f"seed {config.seed}. Settings: `config.toml`; log: `metrics.jsonl`.",
         f"Optimizees that diverged during training: {diverged}.",
-        f"Best weights: epoch {best['epoch']}, loss {best['validation_loss']} after {best['validation_steps']} steps "
+        f"Best weights: epoch {best_epoch}, loss {best['validation_loss']} after {best['validation_steps']} steps "
         f"(mean of {config.num_validation} fresh optimizees of the training split).",
         "",
         "| epoch | unroll | validated at | loss | best |",

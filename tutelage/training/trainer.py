@@ -70,6 +70,8 @@ class _State:
     epoch: int = 0
     step: int = 0
     """Epochs and validations so far."""
+    best_epoch: int = 0
+    """When the best weights were learned."""
     diverged: int = 0
     """Optimizees that diverged so far."""
     metrics_bytes: int = 0
@@ -79,7 +81,7 @@ class _State:
         return self.optimizer, self.best, self.meta_state, self.imitation_state
 
     def progress(self) -> dict[str, Any]:
-        names = ("epoch", "step", "diverged", "metrics_bytes")
+        names = ("epoch", "step", "best_epoch", "diverged", "metrics_bytes")
         return {name: getattr(self, name) for name in names} | {"curriculum": self.curriculum.to_dict()}
 
 
@@ -171,10 +173,12 @@ class _Trainer:
 
     def _validation(self, state: _State) -> tuple[_State, dict[str, Any]]:
         stage, length = state.curriculum.stage, state.curriculum.validation_length
+        is_restored = stage > 0 and state.curriculum.periods < 0
         loss = self.validate(state.optimizer, self.problem, self.keys.validation, length)
         decision, is_best = state.curriculum.report(loss)
         if is_best:
-            state = replace(state, best=state.optimizer)
+            best_epoch = state.best_epoch if is_restored else state.epoch
+            state = replace(state, best=state.optimizer, best_epoch=best_epoch)
         if decision is not Decision.CONTINUE:
             state = replace(state, optimizer=state.best)
         row = {
@@ -186,7 +190,7 @@ class _Trainer:
             "decision": decision.value,
         }
         if is_best:
-            save_weights(self.run.weights, state.best, provenance(self.config, row))
+            save_weights(self.run.weights, state.best, provenance(self.config, state.best_epoch, row))
         return state, row
 
 
@@ -237,5 +241,5 @@ def train(
         trainer.save(state)  # that after the last whole epoch or validation
         raise
     trainer.save(state)
-    write_card(directory, settings, state.epoch, state.diverged)
+    write_card(directory, settings, state.epoch, state.best_epoch, state.diverged)
     return load_weights(directory.weights)[0]
