@@ -18,7 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from tyro.conf import Positional, arg, subcommand
 
 from .evaluation import EvaluationProgress, describe, evaluate, plot_curves, summarize, tune
@@ -307,7 +307,7 @@ def _print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
     if as_json:
         print(json.dumps({"results": summary.to_dicts(), **more}))
         return
-    table = Table("optimizer", "optimizee", "log of the final loss", "seeds", "ms per step")
+    table = Table(Column("optimizer", overflow="fold"), "optimizee", "log of the final loss", "seeds", "ms per step")
     for row in summary.iter_rows(named=True):
         table.add_row(
             row["optimizer"],
