@@ -14,7 +14,7 @@ BATCH_SIZE = 128
 
 
 class Classification(Optimizee):
-    """Cross-entropy on batches of 128 images drawn with replacement (PROTOCOL: afresh at every evaluation).
+    """Cross-entropy on batches of 128 images drawn with replacement, afresh at every evaluation.
 
     Pixels are divided by their largest value and nothing is subtracted.
     """
