@@ -7,29 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import polars as pl
 import tyro
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column, Table
 from tyro.conf import Positional, arg, subcommand
 
-from .evaluation import EvaluationProgress, describe, evaluate, plot_curves, summarize, tune
+from .evaluation import evaluate, plot_curves, summarize, tune
 from .experiments import demo
 from .interop import load_published
 from .optimizees import DataError, Split
 from .optimizers import architecture_of, save_weights
+from .terminal import check_free, console, print_summary, progress_bar, show_evaluation, show_training, write
 from .training import Event, TrainingConfig, technique, train
 from .training.technique import Variant
-
-console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class Demo:
     """Print the summary as JSON."""
 
     def run(self) -> None:
-        with _bar(self.json) as bar:
+        with progress_bar(self.json) as bar:
             task = bar.add_task("starting", total=None, detail="")
 
             def training(event: Event, config: TrainingConfig) -> None:
@@ -60,9 +48,9 @@ class Demo:
                 self.out,
                 on_phase=lambda title: bar.update(task, description=title, completed=0, total=None, detail=""),
                 on_training=training,
-                on_evaluation=lambda progress: _show_evaluation(bar, task, progress),
+                on_evaluation=lambda progress: show_evaluation(bar, task, progress),
             )
-        _print_summary(result.summary, self.json)
+        print_summary(result.summary, self.json)
         means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))
         taught, plain = means[result.taught], means[result.plain]
         better = taught is not None and (plain is None or taught < plain)
@@ -117,13 +105,13 @@ class Train:
 
     def run(self) -> None:
         config = self._config()
-        with _bar(self.json) as bar:
+        with progress_bar(self.json) as bar:
             task = bar.add_task("compiling and validating", total=None, detail="")
 
             def report(event: Event) -> None:
                 if self.json:
                     print(json.dumps(event.row), flush=True)
-                _show_training(bar, task, event)
+                show_training(bar, task, event)
 
             try:
                 train(self.run_directory, config, resume=self.resume, data_dir=self.data_dir, report=report)
@@ -134,32 +122,38 @@ class Train:
         console.print(f"Finished: the best weights are in {self.run_directory / 'optimizer.safetensors'}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measurement:
+    """What evaluate and tune have in common."""
+
+    steps: int = 10_000
+    """Optimizer steps, a multiple of 100."""
+    split: Split = "test"
+    """Part of the data that batches are drawn from; the paper's protocol takes the test images."""
+    out: Path | None = None
+    """Write the loss of every window of 100 steps to this Parquet file."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(_Measurement):
     """Run optimizers on optimizees from the same seeds and compare their losses."""
 
     optimizers: Annotated[Positional[tuple[str, ...]], arg(metavar="OPT [OPT ...]")]
     """Run directories, .safetensors files, .npz files of published weights, or e.g. adam:learning_rate=0.01."""
     on: tuple[str, ...] = ("mlp-orig",)
     """Optimizees, by name or as package.module:factory."""
-    steps: int = 10_000
-    """Optimizer steps, a multiple of 100."""
     seeds: int = 10
     """Independent starts of each pair."""
-    split: Split = "test"
-    """Part of the data that batches are drawn from; the paper's protocol takes the test images."""
-    out: Path | None = None
-    """Write the loss of every window of 100 steps to this Parquet file."""
     plot: Path | None = None
     """Draw the curves into this PNG, PDF or SVG file."""
-    data_dir: Path | None = None
-    """Folder to look for data in first."""
-    json: bool = False
-    """Print the summary as JSON."""
 
     def run(self) -> None:
-        _check_free(self.out, ".parquet")
-        with _bar(self.json) as bar:
+        check_free(self.out, ".parquet")
+        with progress_bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
             try:
                 table = evaluate(
@@ -169,8 +163,8 @@ class Evaluate:
                     num_seeds=self.seeds,
                     split=self.split,
                     data_dir=self.data_dir,
-                    report=lambda progress: _show_evaluation(bar, task, progress),
-                    finished=lambda so_far: _write(so_far, self.out),
+                    report=lambda progress: show_evaluation(bar, task, progress),
+                    finished=lambda so_far: write(so_far, self.out),
                 )
             except KeyboardInterrupt:
                 kept = (
@@ -181,33 +175,23 @@ class Evaluate:
                 raise _Interrupted(f"Interrupted; {kept}.") from None
         if self.plot:
             plot_curves(table, self.plot)
-        _print_summary(summarize(table), self.json)
+        print_summary(summarize(table), self.json)
 
 
 @dataclass(frozen=True)
-class Tune:
+class Tune(_Measurement):
     """Search a hand-designed optimizer's learning rate on a grid, two values a decade."""
 
     optimizer: Annotated[Positional[str], arg(metavar="OPT")]
     """A hand-designed optimizer, as in rmsprop or sgd:momentum=0.9."""
     on: str = "mlp-orig"
     """Optimizee."""
-    steps: int = 10_000
-    """Optimizer steps, a multiple of 100."""
     seeds: int = 3
     """Independent starts of each learning rate."""
-    split: Split = "test"
-    """Part of the data that batches are drawn from."""
-    out: Path | None = None
-    """Write the loss of every window of 100 steps to this Parquet file."""
-    data_dir: Path | None = None
-    """Folder to look for data in first."""
-    json: bool = False
-    """Print the summary as JSON."""
 
     def run(self) -> None:
-        _check_free(self.out, ".parquet")
-        with _bar(self.json) as bar:
+        check_free(self.out, ".parquet")
+        with progress_bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
             best, table = tune(
                 self.optimizer,
@@ -216,10 +200,10 @@ class Tune:
                 num_seeds=self.seeds,
                 split=self.split,
                 data_dir=self.data_dir,
-                report=lambda progress: _show_evaluation(bar, task, progress),
+                report=lambda progress: show_evaluation(bar, task, progress),
             )
-        _write(table, self.out)
-        _print_summary(summarize(table), self.json, best=best)
+        write(table, self.out)
+        print_summary(summarize(table), self.json, best=best)
 
 
 @dataclass(frozen=True)
@@ -232,7 +216,7 @@ class Import:
     """The .safetensors file to write."""
 
     def run(self) -> None:
-        _check_free(self.out, ".safetensors")
+        check_free(self.out, ".safetensors")
         optimizer = load_published(self.published)
         save_weights(self.out, optimizer, {"published": self.published.name})
         console.print(f"{self.out}: {architecture_of(optimizer)}.")
@@ -240,85 +224,6 @@ class Import:
 
 class _Interrupted(Exception):
     """Ctrl-C, with what the user should know."""
-
-
-def _bar(quiet: bool) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    )
-
-
-def _show_training(bar: Progress, task: Any, event: Event) -> None:
-    curriculum = event.curriculum
-    if "validation_loss" in event.row:
-        row = event.row
-        console.print(
-            f"epoch {row['epoch']}: validation loss {row['validation_loss']:.4g} after {row['validation_steps']} steps"
-            f"{' (best of the stage)' if row['best'] else ''}, {row['decision']}"
-        )
-    elif event.row["diverged_tasks"]:
-        console.print(f"epoch {event.epoch}: {event.row['diverged_tasks']} optimizee(s) diverged and were left out")
-    bar.update(
-        task,
-        description=f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps, epochs to validation",
-        completed=curriculum.epochs,
-        total=curriculum.schedule.period,
-        detail=f"epoch {event.epoch}",
-    )
-
-
-def _show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> None:
-    bar.update(
-        task,
-        description=f"{progress.optimizer} on {progress.optimizee}",
-        completed=progress.finished_pairs * progress.total_windows + progress.finished_windows,
-        total=progress.total_pairs * progress.total_windows,
-        detail=f"loss {progress.losses.mean():.3g}",
-    )
-
-
-def _check_free(path: Path | None, suffix: str) -> None:
-    if path is None:
-        return
-    if path.suffix != suffix:
-        raise ValueError(f"--out names a {suffix} file, not {path}.")
-    if path.exists():
-        raise FileExistsError(f"{path} exists already: name another file, or remove it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
-
-
-def _write(table: pl.DataFrame, path: Path | None) -> None:
-    """Replace the file at once, so that a crash leaves the table so far."""
-    if path is not None:
-        partial = path.with_name(path.name + ".partial")
-        table.write_parquet(partial)
-        partial.replace(path)
-
-
-def _print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
-    if as_json:
-        print(json.dumps({"results": summary.to_dicts(), **more}))
-        return
-    table = Table(Column("optimizer", overflow="fold"), "optimizee", "log of the final loss", "seeds", "ms per step")
-    for row in summary.iter_rows(named=True):
-        table.add_row(
-            row["optimizer"],
-            row["optimizee"],
-            describe(row),
-            str(row["seeds"]),
-            f"{1e3 * row['seconds_per_step']:.2f}",
-        )
-    Console(highlight=False).print(table)
-    for name, value in more.items():
-        print(f"{name}: {value}")
 
 
 Command = (

@@ -1,0 +1,94 @@
+"""What the terminal shows, and the files that commands write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from .evaluation import EvaluationProgress, describe
+from .training import Event
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress_bar(quiet: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+def show_training(bar: Progress, task: Any, event: Event) -> None:
+    curriculum = event.curriculum
+    if "validation_loss" in event.row:
+        row = event.row
+        console.print(
+            f"epoch {row['epoch']}: validation loss {row['validation_loss']:.4g} after {row['validation_steps']} steps"
+            f"{' (best of the stage)' if row['best'] else ''}, {row['decision']}"
+        )
+    elif event.row["diverged_tasks"]:
+        console.print(f"epoch {event.epoch}: {event.row['diverged_tasks']} optimizee(s) diverged and were left out")
+    bar.update(
+        task,
+        description=f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps, epochs to validation",
+        completed=curriculum.epochs,
+        total=curriculum.schedule.period,
+        detail=f"epoch {event.epoch}",
+    )
+
+
+def show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> None:
+    bar.update(
+        task,
+        description=f"{progress.optimizer} on {progress.optimizee}",
+        completed=progress.finished_pairs * progress.total_windows + progress.finished_windows,
+        total=progress.total_pairs * progress.total_windows,
+        detail=f"loss {progress.losses.mean():.3g}",
+    )
+
+
+def check_free(path: Path | None, suffix: str) -> None:
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise ValueError(f"--out names a {suffix} file, not {path}.")
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: name another file, or remove it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
+
+
+def write(table: pl.DataFrame, path: Path | None) -> None:
+    """Replace the file at once, so that a crash leaves the table so far."""
+    if path is not None:
+        partial = path.with_name(path.name + ".partial")
+        table.write_parquet(partial)
+        partial.replace(path)
+
+
+def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
+    if as_json:
+        print(json.dumps({"results": summary.to_dicts(), **more}))
+        return
+    table = Table(Column("optimizer", overflow="fold"), "optimizee", "log of the final loss", "seeds", "ms per step")
+    for row in summary.iter_rows(named=True):
+        table.add_row(
+            row["optimizer"],
+            row["optimizee"],
+            describe(row),
+            str(row["seeds"]),
+            f"{1e3 * row['seconds_per_step']:.2f}",
+        )
+    Console(highlight=False).print(table)
+    for name, value in more.items():
+        print(f"{name}: {value}")
