@@ -14,7 +14,7 @@ from .evaluation import evaluate, plot_curves, summarize, tune
 from .experiments import demo
 from .interop import load_published
 from .optimizees import DataError, Split
-from .optimizers import architecture_of, save_weights
+from .optimizers import save_weights
 from .terminal import check_free, console, print_summary, progress_bar, show_evaluation, show_training, write
 from .training import Event, TrainingConfig, technique, train
 from .training.technique import Variant
@@ -217,9 +217,9 @@ class Import:
 
     def run(self) -> None:
         check_free(self.out, ".safetensors")
-        optimizer = load_published(self.published)
-        save_weights(self.out, optimizer, {"published": self.published.name})
-        console.print(f"{self.out}: {architecture_of(optimizer)}.")
+        architecture, optimizer = load_published(self.published)
+        save_weights(self.out, optimizer, architecture, {"published": self.published.name})
+        console.print(f"{self.out}: {architecture}.")
 
 
 class _Interrupted(Exception):

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..optimizees import Optimizee
+from ..optimizers import start_optimizer
 
 Optimizer = Any  # anything with optax's init and update
 
@@ -26,7 +27,7 @@ def start_rollout(optimizer: Optimizer, optimizee: Optimizee, key: PRNGKeyArray)
     """A fresh start of the optimizee, drawn with `key`."""
     init_key, batch_key = jax.random.split(key)
     params = optimizee.init(init_key)
-    return RolloutState(params, optimizer.init(params), batch_key)
+    return RolloutState(params, start_optimizer(optimizer, params, init_key), batch_key)
 
 
 def advance_rollout(

@@ -33,21 +33,21 @@ def load(path: str | Path) -> LearnedOptimizer:
         return load_weights(weights)[0]
     if not path.is_file():
         raise FileNotFoundError(f"There is no file or folder {path}.")
-    return load_published(path) if path.suffix == ".npz" else load_weights(path)[0]
+    return load_published(path)[1] if path.suffix == ".npz" else load_weights(path)[0]
 
 
 def resolve_optimizer(text: str) -> Any:
     """What a user means by an optimizer's name.
 
     Either a hand-designed optimizer as in `adam:learning_rate=0.01`, the name of a learned one's architecture
-    (untrained: random weights from seed 0), or whatever `load` takes.
+    or `package.module:factory` (untrained: random weights from seed 0), or whatever `load` takes.
 
     Raises:
         FileNotFoundError, ValueError: with a sentence that says what would do.
     """
     if text.partition(":")[0] in NAMES:
         return parse_hand_designed(text)
-    if text in ARCHITECTURES:
+    if text in ARCHITECTURES or ":" in text:
         return create_learned(text, jax.random.key(0))
     if Path(text).exists() or "/" in text or Path(text).suffix:
         return load(text)

@@ -1,12 +1,11 @@
 """Optimizees by name."""
 
-import difflib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
+from ..naming import import_factory, unknown_name
 from .datasets import Split, load_dataset
 from .mlp import MLP
 from .optimizee import Optimizee
@@ -41,15 +40,8 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
     if name in _FACTORIES:
         return _FACTORIES[name](split, data_dir)
     if ":" not in name:
-        near = difflib.get_close_matches(name, _FACTORIES, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_FACTORIES)}."
-        raise ValueError(f'There is no optimizee "{name}"; {hint}')
-    module, _, attribute = name.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'The optimizee "{name}" cannot be imported: {error}.') from error
-    made = factory(split)
+        raise unknown_name("optimizee", name, _FACTORIES)
+    made = import_factory("optimizee", name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')
     return made

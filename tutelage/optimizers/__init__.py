@@ -1,21 +1,27 @@
 """Update rules: learned ones, and hand-designed ones by name."""
 
-from .architectures import ARCHITECTURES, architecture_of, create_learned, load_weights, save_weights
+from .architectures import ARCHITECTURES, create_learned, load_weights, save_weights
+from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
 from .l2o_dm import L2ODM
-from .learned import CoordinatewiseOptimizer, LearnedOptimizer
+from .l2o_scale import L2OScale
+from .learned import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .lstm import LSTM
+from .rnnprop import RNNProp
 
 __all__ = [
     "ARCHITECTURES",
+    "GRU",
     "L2ODM",
     "LSTM",
     "CoordinatewiseOptimizer",
     "HandDesigned",
+    "L2OScale",
     "LearnedOptimizer",
-    "architecture_of",
+    "RNNProp",
     "create_learned",
     "load_weights",
     "parse_hand_designed",
     "save_weights",
+    "start_optimizer",
 ]

@@ -1,6 +1,6 @@
 """Learned optimizers by the name of their architecture, and their weights as files."""
 
-import difflib
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,50 +14,65 @@ from jaxtyping import PRNGKeyArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..naming import import_factory, unknown_name
 from .l2o_dm import L2ODM
+from .l2o_scale import L2OScale
 from .learned import LearnedOptimizer
+from .rnnprop import RNNProp
 
-ARCHITECTURES: dict[str, Callable[[PRNGKeyArray], LearnedOptimizer]] = {"l2o-dm": L2ODM.create}
+Create = Callable[[PRNGKeyArray], LearnedOptimizer]
+
+ARCHITECTURES: dict[str, Create] = {
+    "l2o-dm": L2ODM.create,
+    "rnnprop": RNNProp.create,
+    "l2o-scale": L2OScale.create,
+    "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
+}
 
 HEADER = "tutelage"
 FORMAT = 1
 
 
-def architecture_of(optimizer: LearnedOptimizer) -> str:
-    """The name under which this kind of optimizer is registered."""
-    for name, create in ARCHITECTURES.items():
-        if type(_template(create)) is type(optimizer):
-            return name
-    raise ValueError(f"{type(optimizer).__name__} is not a registered architecture.")
+def _create(name: str) -> Create:
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if ":" in name:
+        return import_factory("learned optimizer", name)
+    raise unknown_name("learned optimizer", name, ARCHITECTURES)
 
 
 def create_learned(name: str, key: PRNGKeyArray) -> LearnedOptimizer:
     """A learned optimizer with random initial weights.
 
+    Args:
+        name: one of `ARCHITECTURES`, or `package.module:factory` for one of your own, where `factory` takes a key
+            and returns a `LearnedOptimizer`.
+
     Raises:
         ValueError: an unknown name.
     """
-    if name not in ARCHITECTURES:
-        near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(ARCHITECTURES)}."
-        raise ValueError(f'There is no learned optimizer "{name}"; {hint}')
-    return ARCHITECTURES[name](key)
-
-
-def _template(create: Callable[[PRNGKeyArray], LearnedOptimizer]) -> LearnedOptimizer:
-    return eqx.filter_eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
+    made = _create(name)(key)
+    if not isinstance(made, LearnedOptimizer):
+        raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage LearnedOptimizer.')
+    return made
 
 
 def _named(tree: LearnedOptimizer) -> dict[str, Any]:
     paths, _ = jax.tree.flatten_with_path(tree)
-    return {".".join(str(getattr(part, "name", part)) for part in path): leaf for path, leaf in paths}
+    return {".".join(str(getattr(part, "name", getattr(part, "idx", part))) for part in path): x for path, x in paths}
 
 
-def save_weights(path: str | Path, optimizer: LearnedOptimizer, provenance: dict[str, Any]) -> None:
-    """Write the weights as safetensors, atomically; the header's entry `tutelage` is JSON with what they are."""
+def save_weights(
+    path: str | Path, optimizer: LearnedOptimizer, architecture: str, provenance: dict[str, Any]
+) -> None:
+    """Write the weights as safetensors, atomically; the header's entry `tutelage` is JSON with what they are.
+
+    Args:
+        architecture: the name that `create_learned` made this kind of optimizer from.
+    """
     path = Path(path)
     # One entry, as safetensors writes several in no fixed order, and equal weights should be equal files.
-    header = {"format": FORMAT, "architecture": architecture_of(optimizer), "provenance": provenance}
+    header = {"format": FORMAT, "architecture": architecture, "provenance": provenance}
     arrays = {name: np.asarray(leaf) for name, leaf in _named(optimizer).items()}
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(save(arrays, metadata={HEADER: json.dumps(header, sort_keys=True)}))
@@ -80,9 +95,13 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
             arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from error
-    if header.get("format") != FORMAT or header.get("architecture") not in ARCHITECTURES:
-        raise ValueError(f"{path} does not hold weights of a learned optimizer that this version knows.")
-    template = _template(ARCHITECTURES[header["architecture"]])
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} does not hold weights of a learned optimizer in a format that this version knows.")
+    try:
+        create = _create(header["architecture"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    template = eqx.filter_eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
     expected = _named(template)
     if {name: leaf.shape for name, leaf in expected.items()} != {n: a.shape for n, a in arrays.items()}:
         raise ValueError(f"{path}: its arrays are not those of {header['architecture']}.")

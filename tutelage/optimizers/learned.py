@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 State = Any
 
@@ -19,8 +19,8 @@ class LearnedOptimizer(eqx.Module):
     """
 
     @abstractmethod
-    def init(self, params: PyTree) -> State:
-        """The state with which optimization of `params` begins."""
+    def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> State:
+        """The state with which optimization of `params` begins; `key` is for rules that begin at random."""
 
     @abstractmethod
     def update(
@@ -33,6 +33,13 @@ class LearnedOptimizer(eqx.Module):
         **extra: Any,
     ) -> tuple[PyTree, State]:
         """The updates for these gradients, in the structure of the parameters, and the next state."""
+
+
+def start_optimizer(optimizer: Any, params: PyTree, key: PRNGKeyArray) -> State:
+    """The initial state of any optimizer with optax's `init`; learned ones may draw theirs with `key`."""
+    if isinstance(optimizer, LearnedOptimizer):
+        return optimizer.init(params, key=jax.random.fold_in(key, 1))
+    return optimizer.init(params)
 
 
 class CoordinatewiseOptimizer(LearnedOptimizer):
@@ -51,7 +58,7 @@ class CoordinatewiseOptimizer(LearnedOptimizer):
     def step(self, gradients: Float[Array, " coordinates"], state: State) -> tuple[Float[Array, " coordinates"], State]:
         """The updates for one gradient per coordinate, and the next state."""
 
-    def init(self, params: PyTree) -> State:
+    def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> State:
         return self.init_coordinates(sum(leaf.size for leaf in jax.tree.leaves(params)))
 
     def update(

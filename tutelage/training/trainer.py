@@ -190,7 +190,8 @@ class _Trainer:
             "decision": decision.value,
         }
         if is_best:
-            save_weights(self.run.weights, state.best, provenance(self.config, state.best_epoch, row))
+            save_weights(
+                self.run.weights, state.best, self.config.optimizer, provenance(self.config, state.best_epoch, row))
         return state, row
 
 

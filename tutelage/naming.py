@@ -1,0 +1,26 @@
+"""Things that users name: those of ours by a short name, their own as `package.module:factory`."""
+
+import difflib
+import importlib
+from collections.abc import Collection
+from typing import Any
+
+
+def unknown_name(kind: str, name: str, known: Collection[str]) -> ValueError:
+    """The error for a name that is not among those known, with the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}."
+    return ValueError(f'There is no {kind} "{name}"; {hint}')
+
+
+def import_factory(kind: str, name: str) -> Any:
+    """What `package.module:factory` names.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f'The {kind} "{name}" cannot be imported: {error}.') from error
