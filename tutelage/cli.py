@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,8 @@ from .interop import load_published
 from .optimizees import DataError, Split
 from .optimizers import save_weights
 from .terminal import check_free, console, print_summary, progress_bar, show_evaluation, show_training, write
-from .training import Event, TrainingConfig, technique, train
+from .training import Augmentation, Event, TrainingConfig, recipe, train
+from .training.config import Estimator, Objective
 from .training.technique import Variant
 
 
@@ -69,39 +70,59 @@ class Train:
     resume: bool = False
     """Go on with an interrupted run; all settings are its own."""
     optimizer: str | None = None
-    """Learned optimizer to train (default l2o-dm)."""
+    """Learned optimizer to train, by name or as package.module:factory (default l2o-dm)."""
     technique: str | None = None
-    """plain, augmented, cl, il or cl-il (default cl-il)."""
+    """plain, augmented, cl or random-lengths, with -il, -self-improving or both added (default cl-il)."""
     variant: Variant | None = None
-    """Details of the technique as in the paper (default) or as in the authors' released program."""
-    on: str | None = None
-    """Optimizee to train on, by name or as package.module:factory (default mlp-orig)."""
+    """Details as in the paper (default) or as in the authors' released program."""
+    on: tuple[str, ...] | None = None
+    """Optimizees to train on, by name or as package.module:factory; small-problems is a group (default mlp-orig)."""
     seed: int | None = None
     """Of all randomness (default 0)."""
     num_tasks: int | None = None
     """Optimizees trained on at once (default 1)."""
-    meta_learning_rate: float | None = None
-    """Learning rate of the meta-optimizer, Adam (default 0.001)."""
+    meta_optimizer: str | None = None
+    """For the learned optimizer's weights (default adam:learning_rate=0.001; L2O-Scale has its own)."""
     gradient_clip: float | None = None
     """Largest global norm of the meta-gradient (default: no clipping)."""
+    elementwise_clip: float | None = None
+    """Largest absolute value of the meta-gradient's elements (default: no clipping; L2O-Scale 10000)."""
+    objective: Objective | None = None
+    """Sum of the losses, or mean of log losses relative to the initial one (default sum; L2O-Scale log)."""
+    objective_batches: int | None = None
+    """Batches that each loss of the objective is a mean over (default: that of the step alone)."""
+    estimator: Estimator | None = None
+    """Of the meta-gradient: backpropagation (default), or (persistent) evolution strategies."""
+    perturbation: float | None = None
+    """Standard deviation of the noise on the weights for es and pes (default 0.01)."""
+    random_scaling: float | None = None
+    """Augmentation: scale each coordinate by exp(u), u uniform up to this (default 0; RNNprop's authors take 3)."""
+    convex_term: bool = False
+    """Augmentation: add a convex function of 20 further coordinates."""
+    start_scale: float | None = None
+    """Augmentation: factor of the optimizee's start (default 1)."""
     second_derivatives: bool = False
     """Differentiate through the optimizee's gradient too; slower."""
+    num_validation: int | None = None
+    """Fresh optimizees that a validation averages over (default 20; L2O-Scale 5)."""
     max_epochs: int | None = None
-    """Stop after this many epochs (default: when the technique says so)."""
+    """Stop after this many epochs (default: when the technique says so; L2O-Scale 100)."""
     data_dir: Path | None = None
     """Folder to look for data in first."""
     json: bool = False
     """Print every logged row as a line of JSON instead of a progress bar."""
 
     def _config(self) -> TrainingConfig | None:
-        names = ("optimizer", "on", "seed", "num_tasks", "meta_learning_rate", "gradient_clip", "max_epochs")
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        augmentation = _given(self, Augmentation)
+        settings = _given(self, TrainingConfig)
+        optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
         if self.resume:
-            if given or self.technique or self.variant or self.second_derivatives:
+            if augmentation or settings or self.optimizer or self.technique or self.variant:
                 raise ValueError("--resume goes on with the run's own settings: leave the others out.")
             return None
-        preset = technique(self.technique or "cl-il", self.variant or "paper")
-        return TrainingConfig(preset, second_derivatives=self.second_derivatives, **given)
+        config = recipe(optimizer, name, self.variant or "paper", **settings)
+        augmentation = replace(config.technique.augmentation, **augmentation)
+        return replace(config, technique=replace(config.technique, augmentation=augmentation))
 
     def run(self) -> None:
         config = self._config()
@@ -222,6 +243,12 @@ class Import:
         console.print(f"{self.out}: {architecture}.")
 
 
+def _given(command: Train, settings: type) -> dict[str, Any]:
+    """The options that belong to these settings and were given; those left out are None or False."""
+    values = {field.name: getattr(command, field.name, None) for field in fields(settings)}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
 class _Interrupted(Exception):
     """Ctrl-C, with what the user should know."""
 
@@ -237,6 +264,8 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 if all went well, 1 if it failed or was interrupted, 2 if it was asked for wrongly."""
+    # as with python -m, so that package.module:factory finds modules in the current folder
+    sys.path.insert(0, "")
     command: Callable[[], Any] = tyro.cli(
         Command, prog="tutelage", description=__import__("tutelage").__doc__, args=arguments
     ).run

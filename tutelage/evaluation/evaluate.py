@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from ..interop.loading import resolve_optimizer
-from ..optimizees import Optimizee, Split, optimizee
+from ..optimizees import Optimizee, Split, expand, optimizee
 from .rollout import Optimizer, RolloutState, advance_rollout, start_rollout, window_means
 
 WINDOW = 100
@@ -168,7 +168,7 @@ def evaluate(
     if not isinstance(optimizers, Mapping):
         optimizers = {name: resolve_optimizer(name) for name in optimizers}
     if not isinstance(on, Mapping):
-        on = {name: optimizee(name, split, data_dir) for name in on}
+        on = {name: optimizee(name, split, data_dir) for name in expand(on)}
     if not optimizers or not on:
         raise ValueError("Name at least one optimizer and one optimizee.")
     pairs = [(name, problem) for problem in on for name in optimizers]

@@ -38,8 +38,10 @@ def advance_rollout(
 
     def step(state: RolloutState, _):
         key, batch_key = jax.random.split(state.key)
-        loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, optimizee.sample(batch_key))
-        updates, optimizer_state = update(gradient, state.optimizer, state.params, value=loss)
+        batch = optimizee.sample(batch_key)
+        loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, batch)
+        seen = optimizee.observe(gradient, batch)
+        updates, optimizer_state = update(seen, state.optimizer, state.params, value=loss)
         return RolloutState(optax.apply_updates(state.params, updates), optimizer_state, key), loss
 
     return lax.scan(step, state, length=num_steps)

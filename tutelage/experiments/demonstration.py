@@ -24,7 +24,7 @@ _CURRICULUM = Schedule(
 )
 CURRICULUM_IMITATION = Technique(_CURRICULUM, ImitationSettings((0.8, 0.5, 0.3)))
 PLAIN = Technique(Schedule((100,), (100,), period=7 * EPOCHS // 5, min_periods=5, max_periods=5))
-META_LEARNING_RATE = 3e-3
+META_OPTIMIZER = "adam:learning_rate=0.003"
 GRADIENT_CLIP = 1.0
 
 
@@ -62,8 +62,8 @@ def demo(
         on_phase(f"Teaching {name} on {OPTIMIZEE}")
         config = TrainingConfig(
             technique,
-            on=OPTIMIZEE,
-            meta_learning_rate=META_LEARNING_RATE,
+            on=(OPTIMIZEE,),
+            meta_optimizer=META_OPTIMIZER,
             gradient_clip=GRADIENT_CLIP,
             num_validation=6,
         )

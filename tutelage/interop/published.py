@@ -28,9 +28,7 @@ def _lstm(weights: Weights, name: str) -> LSTM:
 
 
 def _l2o_dm(weights: Weights) -> L2ODM:
-    return L2ODM(
-        _lstm(weights, "lstm_1"), _lstm(weights, "lstm_2"), weights["linear/w"][:, 0], weights["linear/b"][0]
-    )
+    return L2ODM(_lstm(weights, "lstm_1"), _lstm(weights, "lstm_2"), weights["linear/w"][:, 0], weights["linear/b"][0])
 
 
 def _rnnprop(weights: Weights) -> RNNProp:
@@ -154,7 +152,5 @@ def load_published(path: str | Path) -> tuple[str, LearnedOptimizer]:
         if name not in arrays:
             raise ValueError(f'{path} has no array "{name}", so these are not weights of {form.architecture}.')
         if arrays[name].shape != shape:
-            raise ValueError(
-                f'{path}: "{name}" has shape {arrays[name].shape}; {form.architecture} needs {shape}.'
-            )
+            raise ValueError(f'{path}: "{name}" has shape {arrays[name].shape}; {form.architecture} needs {shape}.')
     return form.architecture, form.build({name: jnp.asarray(arrays[name]) for name in form.shapes})

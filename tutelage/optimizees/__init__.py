@@ -1,18 +1,23 @@
 """What gets optimized."""
 
+from .convolutional import ConvNet, LeNet, NASCell
 from .datasets import DataError, Dataset, Split, load_dataset
 from .mlp import MLP
 from .optimizee import Batch, Optimizee, Params
-from .registry import optimizee, optimizee_names
+from .registry import expand, optimizee, optimizee_names
 
 __all__ = [
     "MLP",
     "Batch",
+    "ConvNet",
     "DataError",
     "Dataset",
+    "LeNet",
+    "NASCell",
     "Optimizee",
     "Params",
     "Split",
+    "expand",
     "load_dataset",
     "optimizee",
     "optimizee_names",

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -56,20 +55,31 @@ _SOURCES = {
 }
 
 
+CIFAR_FOLDER = "cifar-10-batches-bin"
+_CIFAR_RECORD = 1 + 32 * 32 * 3
+_CIFAR_RECORDS = 10_000  # in each of its files
+_CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
+_CIFAR = _Source(
+    mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    md5={_CIFAR_ARCHIVE: "c32a1d4ab5d03f1284b67883e8d87530"},
+)
+
+
 class DataError(Exception):
     """A data set is missing, unreadable or damaged; the message says where it was looked for and what to do."""
 
 
 def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) -> Dataset:
-    """Load `digits`, `mnist` or `fashion-mnist`.
+    """Load `digits`, `mnist`, `fashion-mnist` or `cifar10`.
 
     The training split of MNIST and Fashion-MNIST is all but the first 5,000 training images; the test split
-    is the official one. Of scikit-learn's digits every fifth image is the test split.
+    is the official one, as are both of CIFAR-10. Of scikit-learn's digits every fifth image is the test split.
 
     Args:
         name: one of the names above.
         split: "train" or "test".
-        data_dir: a folder that holds `<name>/*.gz`; searched before `$TUTELAGE_DATA` and the user's cache.
+        data_dir: a folder that holds `<name>/*.gz` or `cifar-10-batches-bin/*.bin`; searched before `$TUTELAGE_DATA`
+            and the user's cache.
 
     Raises:
         DataError: the files are nowhere to be had, or damaged.
@@ -79,8 +89,10 @@ def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) ->
         raise ValueError(f'split is "train" or "test", not "{split}".')
     if name == "digits":
         return _digits(split)
+    if name == "cifar10":
+        return _cifar10(split, data_dir)
     if name not in _SOURCES:
-        raise ValueError(f'There is no data set "{name}"; known: digits, {", ".join(_SOURCES)}.')
+        raise ValueError(f'There is no data set "{name}"; known: digits, cifar10, {", ".join(_SOURCES)}.')
     prefix = "train" if split == "train" else "t10k"
     images = _read_idx(_locate(name, f"{prefix}-images-idx3-ubyte.gz", data_dir), dimensions=3)
     labels = _read_idx(_locate(name, f"{prefix}-labels-idx1-ubyte.gz", data_dir), dimensions=1)
@@ -99,35 +111,63 @@ def _digits(split: Split) -> Dataset:
     return Dataset(images[chosen].astype(np.uint8), labels[chosen].astype(np.int32), 16.0)
 
 
+def _cifar10(split: Split, data_dir: str | Path | None) -> Dataset:
+    """Read CIFAR-10's binary layout: records of a label, then the red, green and blue plane."""
+    names = ["test_batch.bin"] if split == "test" else [f"data_batch_{number}.bin" for number in range(1, 6)]
+    parts = []
+    for name in names:
+        path = _find(CIFAR_FOLDER, name, data_dir) or _download(_CIFAR, _CIFAR_ARCHIVE, CIFAR_FOLDER, data_dir, name)
+        try:
+            content = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error}); fetch it again.") from error
+        if content.size != _CIFAR_RECORDS * _CIFAR_RECORD:
+            raise DataError(f"{path} holds {content.size} bytes, not {_CIFAR_RECORDS * _CIFAR_RECORD}; fetch it again.")
+        parts.append(content.reshape(_CIFAR_RECORDS, _CIFAR_RECORD))
+    records = np.concatenate(parts)
+    labels = records[:, 0].astype(np.int32)
+    if labels.max() > 9:
+        raise DataError(f"{CIFAR_FOLDER}: a label is {labels.max()}, not 0 to 9; fetch the files again.")
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Dataset(np.ascontiguousarray(images), labels, 255.0)
+
+
+def _folders(data_dir: str | Path | None) -> list[Path]:
+    given = [Path(folder) for folder in (data_dir, os.environ.get("TUTELAGE_DATA")) if folder]
+    return [*given, Path(pooch.os_cache("tutelage"))]
+
+
+def _find(subfolder: str, file: str, data_dir: str | Path | None) -> Path | None:
+    paths = (folder / subfolder / file for folder in _folders(data_dir))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _locate(name: str, file: str, data_dir: str | Path | None) -> Path:
-    cache = Path(pooch.os_cache("tutelage"))
-    folders = [Path(folder) for folder in (data_dir, os.environ.get("TUTELAGE_DATA")) if folder]
-    for folder in (*folders, cache):
-        path = folder / name / file
-        if path.is_file():
-            return path
-    return _download(name, file, cache / name, [folder / name for folder in (*folders, cache)])
+    return _find(name, file, data_dir) or _download(_SOURCES[name], file, name, data_dir, file)
 
 
-def _download(name: str, file: str, destination: Path, searched: Sequence[Path]) -> Path:
-    source = _SOURCES[name]
+def _download(source: _Source, file: str, subfolder: str, data_dir: str | Path | None, member: str) -> Path:
+    """Fetch `file` into the cache, unpacking it if it is an archive, and return the path of `member`."""
+    *_, cache = folders = _folders(data_dir)
+    archive = file.endswith(".tar.gz")
     failures = []
     for mirror in source.mirrors:
         try:
-            path = pooch.retrieve(
+            pooch.retrieve(
                 mirror + file,
                 known_hash=f"md5:{source.md5[file]}",
                 fname=file,
-                path=destination,
+                path=cache if archive else cache / subfolder,
                 downloader=pooch.HTTPDownloader(timeout=15),  # pyright: ignore[reportArgumentType]
+                processor=pooch.Untar(extract_dir=".") if archive else None,
             )
         except (OSError, ValueError) as error:  # no network, or a file with another checksum
             failures.append(f"{mirror}: {type(error).__name__}")
         else:
-            return Path(path)
+            return cache / subfolder / member
     raise DataError(
-        f"{file} of {name} is in none of {', '.join(map(str, searched))}, and downloading it failed "
-        f"({'; '.join(failures)}). Put the official files into one of these folders, or name another with "
+        f"{member} is in none of {', '.join(str(folder / subfolder) for folder in folders)}, and downloading {file} "
+        f"failed ({'; '.join(failures)}). Put the official files into one of these folders, or name another with "
         f"--data-dir or $TUTELAGE_DATA."
     )
 

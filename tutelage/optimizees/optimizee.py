@@ -28,3 +28,7 @@ class Optimizee(eqx.Module):
     @abstractmethod
     def loss(self, params: Params, batch: Batch) -> Float[Array, ""]:
         """The scalar loss of `params` on `batch`."""
+
+    def observe(self, gradient: Params, batch: Batch) -> Params:
+        """What an optimizer gets to see of the loss's gradient: all of it, unless a subclass says otherwise."""
+        return gradient

@@ -1,27 +1,94 @@
 """Optimizees by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
 
 from ..naming import import_factory, unknown_name
+from .classification import Classification
+from .convolutional import ConvNet, LeNet, NASCell
 from .datasets import Split, load_dataset
 from .mlp import MLP
 from .optimizee import Optimizee
+from .small_problems import (
+    Bowl,
+    DependencyChain,
+    MinMaxWell,
+    Norm,
+    OutwardSnake,
+    ProjectionQuadratic,
+    Quadratic,
+    RandomClassification,
+    SumOfQuadratics,
+)
+from .test_functions import TEST_FUNCTIONS, TestFunction
+from .variants import LogObjective, Noisy, Rescaled, SparseGradient
 
-_FACTORIES: dict[str, Callable[[Split, str | Path | None], Optimizee]] = {
-    "mlp-orig": lambda split, folder: MLP(load_dataset("mnist", split, folder), (20,)),
-    "mlp-relu": lambda split, folder: MLP(load_dataset("mnist", split, folder), (20,), jax.nn.relu),
-    "mlp-deeper": lambda split, folder: MLP(load_dataset("mnist", split, folder), (20, 20)),
-    "mlp-fashion": lambda split, folder: MLP(load_dataset("fashion-mnist", split, folder), (20,)),
-    "mlp-digits": lambda split, folder: MLP(load_dataset("digits", split, folder), (20,)),
+# Networks on data: the data set, and the network on it.
+_NETWORKS: dict[str, tuple[str, Callable[..., Classification]]] = {
+    "mlp-orig": ("mnist", partial(MLP, hidden_sizes=(20,))),
+    "mlp-relu": ("mnist", partial(MLP, hidden_sizes=(20,), activation=jax.nn.relu)),
+    "mlp-deeper": ("mnist", partial(MLP, hidden_sizes=(20, 20))),
+    "conv-mnist": ("mnist", partial(ConvNet, stride=1)),
+    "conv-cifar": ("cifar10", partial(ConvNet, stride=2)),
+    "lenet": ("cifar10", LeNet),
+    "nas-cifar": ("cifar10", NASCell),
+    "conv-mnist-plain": ("mnist", partial(ConvNet, stride=1, plain=True)),
+    "conv-cifar-plain": ("cifar10", partial(ConvNet, stride=2, plain=True)),
+    "lenet-plain": ("cifar10", partial(LeNet, plain=True)),
+    "nas-cifar-plain": ("cifar10", partial(NASCell, plain=True)),
+    "mlp-fashion": ("fashion-mnist", partial(MLP, hidden_sizes=(20,))),
+    "mlp-digits": ("digits", partial(MLP, hidden_sizes=(20,))),
 }
+
+# Small problems, made from a seed for what is random in them.
+_PROBLEMS: dict[str, Callable[[int], Optimizee]] = {
+    **{name: lambda seed, name=name: TestFunction(name) for name in TEST_FUNCTIONS},
+    "bowl": lambda seed: Bowl(5.0),
+    "bowl-steep": lambda seed: Bowl(100.0, angle=0.5),
+    "quadratic-5": partial(Quadratic, 5),
+    "quadratic-20": partial(Quadratic, 20),
+    "quadratic-100": partial(Quadratic, 100),
+    "norm-half": partial(Norm, 10, 0.5),
+    "norm-1": partial(Norm, 10, 1.0),
+    "norm-5": partial(Norm, 10, 5.0),
+    "dependency-chain": lambda seed: DependencyChain(20),
+    "outward-snake": lambda seed: OutwardSnake(20),
+    "min-max-well": lambda seed: MinMaxWell(20),
+    "sum-of-quadratics": partial(SumOfQuadratics, 20),
+    "projection-quadratic": partial(ProjectionQuadratic, 20),
+    "softmax-regression": partial(RandomClassification, (10, 2)),
+    "softmax-regression-large": partial(RandomClassification, (100, 2)),
+    "fully-connected": partial(RandomClassification, (8, 8, 2)),
+    "fully-connected-deep": partial(RandomClassification, (12, 8, 8, 2)),
+    "quadratic-noisy": lambda seed: Noisy(Quadratic(20, seed), 0.5),
+    "quadratic-rescaled": lambda seed: Rescaled(Quadratic(20, seed), 10.0),
+    "quadratic-log": lambda seed: LogObjective(Quadratic(20, seed)),
+    "bowl-noisy": lambda seed: Noisy(Bowl(5.0), 0.1),
+    "rosenbrock-noisy": lambda seed: Noisy(TestFunction("rosenbrock"), 0.1),
+    "rosenbrock-log": lambda seed: LogObjective(TestFunction("rosenbrock")),
+    "softmax-regression-sparse": lambda seed: SparseGradient(RandomClassification((10, 2), seed), 0.1),
+    "softmax-regression-rescaled": lambda seed: Rescaled(RandomClassification((10, 2), seed), 0.1),
+    "fully-connected-noisy-sparse": lambda seed: SparseGradient(
+        Noisy(RandomClassification((8, 8, 2), seed), 0.01), 0.5
+    ),
+}
+
+GROUPS = {"small-problems": tuple(_PROBLEMS)}
+
+_SEEDS = {"train": 0, "test": 1}
 
 
 def optimizee_names() -> tuple[str, ...]:
     """The names that `optimizee` knows."""
-    return tuple(_FACTORIES)
+    return (*_NETWORKS, *_PROBLEMS)
+
+
+def expand(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of optimizees, with `small-problems` in full."""
+    return tuple(name for given in names for name in GROUPS.get(given, (given,)))
 
 
 def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = None) -> Optimizee:
@@ -30,17 +97,20 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
     Args:
         name: one of `optimizee_names()`, or `package.module:factory` for one of your own, where `factory` takes
             the split ("train" or "test") and returns an `Optimizee`.
-        split: the part of the data that batches are drawn from.
+        split: the part of the data that batches are drawn from; small problems have other random numbers in each.
         data_dir: folder to look for data in first, see `load_dataset`.
 
     Raises:
         ValueError: an unknown name.
         DataError: its data are not to be had.
     """
-    if name in _FACTORIES:
-        return _FACTORIES[name](split, data_dir)
+    if name in _NETWORKS:
+        data, network = _NETWORKS[name]
+        return network(load_dataset(data, split, data_dir))
+    if name in _PROBLEMS:
+        return _PROBLEMS[name](_SEEDS[split])
     if ":" not in name:
-        raise unknown_name("optimizee", name, _FACTORIES)
+        raise unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
     made = import_factory("optimizee", name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')

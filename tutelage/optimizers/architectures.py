@@ -62,9 +62,7 @@ def _named(tree: LearnedOptimizer) -> dict[str, Any]:
     return {".".join(str(getattr(part, "name", getattr(part, "idx", part))) for part in path): x for path, x in paths}
 
 
-def save_weights(
-    path: str | Path, optimizer: LearnedOptimizer, architecture: str, provenance: dict[str, Any]
-) -> None:
+def save_weights(path: str | Path, optimizer: LearnedOptimizer, architecture: str, provenance: dict[str, Any]) -> None:
     """Write the weights as safetensors, atomically; the header's entry `tutelage` is JSON with what they are.
 
     Args:

@@ -1,19 +1,32 @@
 """How learned optimizers are taught."""
 
+from .augmentation import Augmentation
 from .config import TrainingConfig
 from .curriculum import Curriculum, Decision, Schedule
-from .technique import TECHNIQUES, ImitationSettings, Technique, technique
+from .recipe import recipe
+from .technique import (
+    TECHNIQUES,
+    ImitationSettings,
+    RandomLengths,
+    SelfImprovingSettings,
+    Technique,
+    technique,
+)
 from .trainer import Event, train
 
 __all__ = [
     "TECHNIQUES",
+    "Augmentation",
     "Curriculum",
     "Decision",
     "Event",
     "ImitationSettings",
+    "RandomLengths",
     "Schedule",
+    "SelfImprovingSettings",
     "Technique",
     "TrainingConfig",
+    "recipe",
     "technique",
     "train",
 ]

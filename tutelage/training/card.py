@@ -31,7 +31,7 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
     best = [row for row in validations if row["best"]][-1]
     seconds = sum(row["seconds"] for row in rows)
     lines = [
-        f"# {config.optimizer} taught on {config.on}",
+        f"# {config.optimizer} taught on {', '.join(config.on)}",
         "",
         f"{epochs} epochs, {seconds / 60:.1f} minutes on {jax.device_count()} {jax.default_backend()} device(s), "
         f"seed {config.seed}. Settings: `config.toml`; log: `metrics.jsonl`.",

@@ -3,12 +3,18 @@
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
+from ..optimizers import parse_hand_designed
+from .augmentation import Augmentation
 from .curriculum import Schedule
-from .technique import ImitationSettings, Technique
+from .objective import SEGMENT_LENGTH, ObjectiveSettings
+from .technique import ImitationSettings, RandomLengths, SelfImprovingSettings, Technique
+
+Objective = Literal["sum", "log"]
+Estimator = Literal["backpropagation", "es", "pes"]
 
 
 @dataclass(frozen=True)
@@ -17,16 +23,26 @@ class TrainingConfig:
 
     technique: Technique
     optimizer: str = "l2o-dm"
-    """Name of the learned optimizer's architecture."""
-    on: str = "mlp-orig"
-    """Name of the optimizee."""
+    """The learned optimizer, by the name of its architecture or as package.module:factory."""
+    on: tuple[str, ...] = ("mlp-orig",)
+    """Optimizees, by name or as package.module:factory; of several, each epoch draws one."""
     seed: int = 0
     num_tasks: int = 1
     """Optimizees trained on at once; 1 is the paper."""
-    meta_learning_rate: float = 1e-3
-    """Of the meta-optimizer, Adam."""
+    meta_optimizer: str = "adam:learning_rate=0.001"
+    """A hand-designed optimizer, for the learned optimizer's weights."""
     gradient_clip: float | None = None
     """Largest global norm of the meta-gradient; without it, no clipping."""
+    elementwise_clip: float | None = None
+    """Largest absolute value of the meta-gradient's elements; without it, no clipping."""
+    objective: Objective = "sum"
+    """Sum of the losses, or mean of the logarithms of the losses relative to the initial one."""
+    objective_batches: int = 0
+    """Batches, drawn once a segment, that the objective's losses are means over; with 0, each step's own batch."""
+    estimator: Estimator = "backpropagation"
+    """Of the meta-gradient: truncated backpropagation, or (persistent) evolution strategies."""
+    perturbation: float = 0.01
+    """Standard deviation σ of the noise on the weights, for evolution strategies."""
     second_derivatives: bool = False
     """Whether the meta-gradient goes through the optimizee's gradient too."""
     num_validation: int = 20
@@ -35,11 +51,34 @@ class TrainingConfig:
     """Epochs after which training stops wherever it is."""
 
     def __post_init__(self):
-        for name in ("num_tasks", "num_validation", "meta_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}.")
-        if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise ValueError(f"gradient_clip must be greater than 0, not {self.gradient_clip}.")
+        if isinstance(self.on, str) or not self.on:
+            raise ValueError('on is a tuple of at least one optimizee, as in ("mlp-orig",).')
+        positive = ("num_tasks", "num_validation", "perturbation", "gradient_clip", "elementwise_clip", "max_epochs")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be greater than 0, not {value}.")
+        if self.objective_batches < 0:
+            raise ValueError(f"objective_batches must be 0 or more, not {self.objective_batches}.")
+        for name, choices in (("objective", ("sum", "log")), ("estimator", ("backpropagation", "es", "pes"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f'{name} is one of {", ".join(choices)}, not "{getattr(self, name)}".')
+        if self.second_derivatives and self.estimator != "backpropagation":
+            raise ValueError(
+                f"{self.estimator} does not differentiate, so second derivatives make no difference: leave one out."
+            )
+        parse_hand_designed(self.meta_optimizer)
+
+    @property
+    def objective_settings(self) -> ObjectiveSettings:
+        """Of the unroll."""
+        lengths = self.technique.random_lengths
+        return ObjectiveSettings(
+            log_objective=self.objective == "log",
+            objective_batches=self.objective_batches,
+            augmentation=self.technique.augmentation,
+            segment_length=lengths.longest if lengths else SEGMENT_LENGTH,
+        )
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is None is left out."""
@@ -53,15 +92,21 @@ class TrainingConfig:
             ValueError: the file is not such a configuration.
         """
         try:
-            table = tomllib.loads(path.read_text())
+            table = _tuples(tomllib.loads(path.read_text()))
             technique = table.pop("technique")
-            schedule = Schedule(**_tuples(technique.pop("schedule")))
-            imitation = technique.pop("imitation", None)
-            if imitation is not None:
-                imitation = ImitationSettings(**_tuples(imitation))
-            return TrainingConfig(technique=Technique(schedule, imitation, **technique), **table)
+            parts = {name: kind(**technique.pop(name)) for name, kind in _PARTS.items() if name in technique}
+            return TrainingConfig(technique=Technique(**parts, **technique), **table)
         except (tomllib.TOMLDecodeError, TypeError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a complete training configuration ({error}).") from error
+
+
+_PARTS: dict[str, Any] = {
+    "schedule": Schedule,
+    "imitation": ImitationSettings,
+    "self_improving": SelfImprovingSettings,
+    "augmentation": Augmentation,
+    "random_lengths": RandomLengths,
+}
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:
@@ -73,4 +118,7 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return {
+        key: tuple(value) if isinstance(value, list) else _tuples(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+    }

@@ -1,37 +1,37 @@
-"""An optimizee seen as a function of one vector of coordinates."""
-
-from functools import cached_property
+"""A task seen as a function of one vector of coordinates."""
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..optimizees import Optimizee
+from .augmentation import Constants
+from .objective import Point, TaskObjective
 
 
-class FlatOptimizee:
-    """`optimizee` with its parameters flattened, leaf after leaf, into a vector of `num_coordinates`."""
+class FlatTask:
+    """A task of `objective` with its parameters flattened, leaf after leaf."""
 
-    def __init__(self, optimizee: Optimizee):
-        self.optimizee = optimizee
-
-    @cached_property
-    def _template(self):
-        shapes = jax.eval_shape(self.optimizee.init, jax.eval_shape(lambda: jax.random.key(0)))
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    @property
-    def num_coordinates(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self._template))
+    def __init__(self, objective: TaskObjective, constants: Constants):
+        self.objective = objective
+        self.constants = constants
 
     def init(self, key: PRNGKeyArray) -> Float[Array, " coordinates"]:
-        return ravel_pytree(self.optimizee.init(key))[0]
+        """A fresh start."""
+        return ravel_pytree(self.objective.task(self.constants).init(key))[0]
 
-    def loss_and_gradient(
-        self, coordinates: Float[Array, " coordinates"], key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Float[Array, " coordinates"]]:
-        """The loss on a batch drawn with `key`, and its gradient."""
-        _, unravel = ravel_pytree(self._template)
-        batch = self.optimizee.sample(key)
-        return jax.value_and_grad(lambda x: self.optimizee.loss(unravel(x), batch))(coordinates)
+    def point(self, coordinates: Float[Array, " coordinates"], key: PRNGKeyArray, segment_key: PRNGKeyArray) -> Point:
+        """As `TaskObjective.point`, with vectors."""
+        shapes = jax.eval_shape(self.objective.task(self.constants).init, key)
+        _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+        point = self.objective.point(self.constants, unravel(coordinates), key, segment_key)
+        return Point(point.loss, ravel_pytree(point.derivative)[0], ravel_pytree(point.seen)[0])
+
+
+def num_coordinates(objective: TaskObjective) -> int:
+    """Of each task."""
+
+    def start(key):
+        return FlatTask(objective, objective.draw(key)).init(key)
+
+    return jax.eval_shape(start, jax.eval_shape(lambda: jax.random.key(0))).size

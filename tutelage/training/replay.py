@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ..optimizers import CoordinatewiseOptimizer
 
@@ -47,6 +47,7 @@ def replay(
 def replay_gradient(
     optimizer: CoordinatewiseOptimizer,
     state: PyTree,
+    is_first: Bool[Array, ""],
     gradients: Float[Array, "steps coordinates"],
     targets: Float[Array, "steps coordinates"],
     weights: Float[Array, " coordinates"],
@@ -56,6 +57,7 @@ def replay_gradient(
 
     Args:
         state: the optimizer's state before the first gradient; every leaf ends with the axis of coordinates.
+        is_first: whether it is the initial state, which may depend on the optimizer's weights.
         weights: one per coordinate; 0 leaves a coordinate out.
         objective: elementwise.
 
@@ -76,7 +78,10 @@ def replay_gradient(
     trainable, fixed = eqx.partition(optimizer, eqx.is_inexact_array)
 
     def block_value(trainable, state, gradients, targets, weights):
-        updates, state = replay(eqx.combine(trainable, fixed), state, gradients)
+        optimizer = eqx.combine(trainable, fixed)
+        start = optimizer.init_coordinates(size)
+        state = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), start, state)
+        updates, state = replay(optimizer, state, gradients)
         return jnp.sum(weights * objective(updates, targets)), state
 
     def body(totals, block):

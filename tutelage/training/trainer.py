@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-from ..optimizees import Optimizee, optimizee
+from ..optimizees import Optimizee, expand, optimizee
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
 from .card import provenance, write_card
 from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
 from .epoch import make_epoch
-from .imitation import Imitation, Teachers
-from .objective import SEGMENT_LENGTH
+from .estimator import make_imitation, make_unroll
+from .objective import SEGMENT_LENGTH, Mixture
 from .parallel import replicate, training_mesh
 from .run_directory import RunDirectory
-from .unroll import make_unroll
+from .teachers import Teachers
 from .validation import make_validation
 
 CHECKPOINT_SECONDS = 30.0
@@ -38,12 +38,17 @@ class Event:
 
 
 @functools.cache
-def meta_optimizer(learning_rate: float, gradient_clip: float | None) -> optax.GradientTransformation:
-    """Adam, after clipping by the global norm where that is asked for."""
-    adam = optax.adam(learning_rate)
-    if gradient_clip is None:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(gradient_clip), adam)
+def make_meta_optimizer(
+    name: str, gradient_clip: float | None, elementwise_clip: float | None
+) -> optax.GradientTransformation:
+    """A hand-designed optimizer, after clipping where that is asked for."""
+    made: Any = parse_hand_designed(name)
+    clips = []
+    if elementwise_clip is not None:
+        clips.append(optax.clip(elementwise_clip))
+    if gradient_clip is not None:
+        clips.append(optax.clip_by_global_norm(gradient_clip))
+    return optax.chain(*clips, made)
 
 
 class _Keys:
@@ -52,9 +57,10 @@ class _Keys:
     def __init__(self, seed: int):
         self.init, self.epoch, self.validation = jax.random.split(jax.random.key(seed), 3)
 
-    def of_epoch(self, epoch: int) -> Key[Array, "3"]:
-        """Three keys: for the tasks, for whether to imitate, for the teacher."""
-        return jax.random.split(jax.random.fold_in(self.epoch, epoch), 3)
+    def of_epoch(self, epoch: int) -> Key[Array, "5"]:
+        """Five keys: for the tasks, for whether to imitate, for the teacher, the optimizee and random lengths."""
+        key = jax.random.fold_in(self.epoch, epoch)
+        return jnp.concatenate([jax.random.split(key, 3), jax.random.split(jax.random.fold_in(key, 7), 2)])
 
 
 @dataclass(frozen=True)
@@ -88,22 +94,23 @@ class _State:
 class _Trainer:
     """The two moves of a run: train an epoch, validate. Each takes a state and returns the next one."""
 
-    def __init__(self, run: RunDirectory, config: TrainingConfig, problem: Optimizee):
+    def __init__(self, run: RunDirectory, config: TrainingConfig, problems: dict[str, Optimizee]):
         self.run = run
         self.config = config
+        self.technique = config.technique
         self.mesh = training_mesh(config.num_tasks)
-        self.problem = replicate(problem, self.mesh)
+        self.problems = replicate(problems, self.mesh)
         self.keys = _Keys(config.seed)
         # Any: optax's types do not know modules as parameters
-        meta: Any = meta_optimizer(config.meta_learning_rate, config.gradient_clip)
+        meta: Any = make_meta_optimizer(config.meta_optimizer, config.gradient_clip, config.elementwise_clip)
         optimizer = replicate(create_learned(config.optimizer, self.keys.init), self.mesh)
         meta_state = replicate(meta.init(optimizer), self.mesh)
-        self.unroll = make_unroll(optimizer, self.problem, config.second_derivatives)
         self.train_epoch = make_epoch(meta, config.num_tasks)
-        self.validate = make_validation(config.num_validation, config.technique.validate_final_point)
-        imitation = config.technique.imitation
-        self.teachers = () if imitation is None else tuple(map(parse_hand_designed, imitation.teachers))
-        self.start = _State(optimizer, optimizer, meta_state, meta_state, Curriculum(config.technique.schedule))
+        self.validate = make_validation(config.num_validation, self.technique.validate_final_point)
+        imitation, improving = self.technique.imitation, self.technique.self_improving
+        self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())
+        self.mixed = Teachers(tuple(map(parse_hand_designed, improving.teachers)) if improving else ())
+        self.start = _State(optimizer, optimizer, meta_state, meta_state, Curriculum(self.technique.schedule))
 
     def load(self) -> _State:
         """The state of the newest checkpoint, or the start."""
@@ -136,32 +143,46 @@ class _Trainer:
         return replace(state, step=state.step + 1, metrics_bytes=self.run.log(row)), row
 
     def _epoch(self, state: _State) -> tuple[_State, dict[str, Any]]:
-        key, imitate_key, teacher_key = self.keys.of_epoch(state.epoch)
+        key, imitate_key, teacher_key, optimizee_key, length_key = self.keys.of_epoch(state.epoch)
         stage, unroll_length = state.curriculum.stage, state.curriculum.unroll_length
-        segments = unroll_length // SEGMENT_LENGTH
-        imitation = self.config.technique.imitation
+        segments, steps = unroll_length // SEGMENT_LENGTH, None
+        if self.technique.random_lengths is not None:
+            segments, steps = self.technique.random_lengths.draw(length_key)
+            unroll_length = segments * steps
+        names = list(self.problems)
+        name = names[int(jax.random.randint(optimizee_key, (), 0, len(names)))]
+        imitation = self.technique.imitation
         teacher = None
+        moments = "meta_state"
         if imitation is None or jax.random.uniform(imitate_key) >= imitation.ratio(stage):
-            optimizer, meta_state, metrics = self.train_epoch(
-                state.optimizer, state.meta_state, self.unroll, key, segments
-            )
-            state = replace(state, optimizer=optimizer, meta_state=meta_state)
+            active = None if steps is None else jnp.asarray(steps)
+            mixture = self._mixture(state.epoch)
+            objective = make_unroll(self.config, state.optimizer, self.problems[name], active, mixture)
         else:
-            chosen = int(jax.random.randint(teacher_key, (), 0, len(self.teachers)))
+            chosen = int(jax.random.randint(teacher_key, (), 0, len(imitation.teachers)))
             teacher = imitation.teachers[chosen]
-            teachers = Teachers(self.teachers, jnp.asarray(chosen))
-            objective = Imitation(self.problem, teachers, imitation.mean_over_coordinates)
-            moments = "imitation_state" if imitation.own_meta_optimizer else "meta_state"
-            optimizer, meta_state, metrics = self.train_epoch(
-                state.optimizer, getattr(state, moments), objective, key, segments
+            objective = make_imitation(
+                self.config, state.optimizer, self.problems[name], self.imitated, jnp.asarray(chosen)
             )
-            state = replace(state, optimizer=optimizer, **{moments: meta_state})
+            segments = max(1, unroll_length // SEGMENT_LENGTH)
+            if imitation.own_meta_optimizer:
+                moments = "imitation_state"
+        optimizer, meta_state, metrics = self.train_epoch(
+            state.optimizer, getattr(state, moments), objective, key, segments
+        )
         state.curriculum.end_epoch()
         diverged = int(metrics.diverged_tasks)
-        state = replace(state, epoch=state.epoch + 1, diverged=state.diverged + diverged)
+        state = replace(
+            state,
+            optimizer=optimizer,
+            epoch=state.epoch + 1,
+            diverged=state.diverged + diverged,
+            **{moments: meta_state},
+        )
         return state, {
             "epoch": state.epoch,
             "stage": stage,
+            "on": name,
             "unroll": unroll_length,
             "teacher": teacher,
             "mean_loss": float(metrics.mean_loss),
@@ -171,10 +192,17 @@ class _Trainer:
             "skipped_steps": int(metrics.skipped_steps),
         }
 
+    def _mixture(self, epoch: int) -> Mixture | None:
+        """Who acts in this epoch, in self-improving; None once it is the learned optimizer alone."""
+        improving = self.technique.self_improving
+        if improving is None or improving.learned_probability(epoch) == 1:
+            return None
+        return Mixture(self.mixed, jnp.asarray(improving.learned_probability(epoch), jnp.float32))
+
     def _validation(self, state: _State) -> tuple[_State, dict[str, Any]]:
         stage, length = state.curriculum.stage, state.curriculum.validation_length
         is_restored = stage > 0 and state.curriculum.periods < 0
-        loss = self.validate(state.optimizer, self.problem, self.keys.validation, length)
+        loss = self.validate(state.optimizer, list(self.problems.values()), self.keys.validation, length)
         decision, is_best = state.curriculum.report(loss)
         if is_best:
             best_epoch = state.best_epoch if is_restored else state.epoch
@@ -191,7 +219,8 @@ class _Trainer:
         }
         if is_best:
             save_weights(
-                self.run.weights, state.best, self.config.optimizer, provenance(self.config, state.best_epoch, row))
+                self.run.weights, state.best, self.config.optimizer, provenance(self.config, state.best_epoch, row)
+            )
         return state, row
 
 
@@ -224,11 +253,11 @@ def train(
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
     directory = RunDirectory(run)
     settings = directory.config() if config is None else config
-    problem = optimizee(settings.on, "train", data_dir)
+    problems = {name: optimizee(name, "train", data_dir) for name in expand(settings.on)}
     create_learned(settings.optimizer, jax.random.key(0))
     if config is not None:
         directory.create(config)
-    trainer = _Trainer(directory, settings, problem)
+    trainer = _Trainer(directory, settings, problems)
     state = trainer.load() if resume else trainer.start
     saved = time.monotonic()
     try:

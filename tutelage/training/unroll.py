@@ -5,145 +5,234 @@ sum. The gradient that enters the optimizer is treated as data unless second der
 asked for.
 """
 
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
-from ..optimizees import Optimizee
-from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer
-from .objective import (
-    SEGMENT_LENGTH,
-    Carry,
-    MetaObjective,
-    Segment,
-    finite_tasks,
-    mean_over_tasks,
-    point_keys,
-)
-from .parallel import COORDINATES, TASKS
+from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
+from .augmentation import Constants
+from .flat import FlatTask, num_coordinates
+from .objective import Mixture, Segment, TaskObjective, finite_tasks, mean_over_tasks, sum_finite
+from .parallel import COORDINATES, TASKS, CoordinateShard
 from .replay import replay_gradient
 
 
-class BlockwiseUnroll(MetaObjective):
+class Unrolled(NamedTuple):
+    """Where tasks stand between segments. All but the state of coordinatewise optimizers leads with the tasks."""
+
+    key: Key[Array, " tasks"]
+    constants: Constants
+    params: PyTree
+    state: PyTree
+    teachers: Any
+    """The teachers' states, in self-improving."""
+    initial_loss: Float[Array, " tasks"]
+    is_first: Bool[Array, " tasks"]
+    """Whether the next segment is the first: its initial state depends on the optimizer's weights."""
+
+
+class Unroll(TaskObjective):
+    """What both ways to compute the meta-gradient have in common."""
+
+    mixture: Mixture | None = None
+    """Self-improving, where that is on."""
+
+    def teacher_states(self, params: PyTree) -> Any:
+        return None if self.mixture is None else self.mixture.teachers.init(params)
+
+
+class BlockwiseUnroll(Unroll):
     """The exact meta-gradient of a coordinatewise optimizer without second derivatives.
 
     With the gradients g_t as data, θ_t = θ_0 + Σ_{s<t} Δ_s, so the derivative of Σ_t f_t(θ_t) with respect to the
-    update Δ_s is Σ_{t>s} g_t: numbers that the forward pass has already. What is left is the gradient of
-    Σ_s Δ_s · Σ_{t>s} g_t for the updates on recorded gradients, which `replay_gradient` computes block by block.
+    update Δ_s is Σ_{t>s} ∇f_t: numbers that the forward pass has already. What is left is the gradient of
+    Σ_s Δ_s · Σ_{t>s} ∇f_t for the updates on recorded gradients, which `replay_gradient` computes block by block.
     The optimizee is differentiated once and none of its activations is kept.
     """
 
-    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Unrolled:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        flat, shard = self.coordinates()
-        return jax.vmap(flat.init)(keys), optimizer.init_coordinates(keys.shape[0] * shard.size)
+        shard = self._shard()
+        constants = jax.vmap(self.draw)(keys)
+        params = jax.vmap(lambda constants, key: FlatTask(self, constants).init(key))(constants, keys)
+        return Unrolled(
+            keys,
+            constants,
+            params,
+            optimizer.init_coordinates(len(keys) * shard.size),
+            jax.vmap(self.teacher_states)(params),
+            jnp.zeros(len(keys), params.dtype),
+            jnp.ones(len(keys), bool),
+        )
 
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
+    def _shard(self) -> CoordinateShard:
+        return CoordinateShard(num_coordinates(self), lax.axis_size(COORDINATES))
+
+    def segment(self, optimizer: LearnedOptimizer, carry: Unrolled, keys: Key[Array, " tasks"]) -> Segment:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        flat, shard = self.coordinates()
-        num_tasks = keys.shape[0]
-        start_params, start_state = carry
-        evaluate = jax.vmap(flat.loss_and_gradient)
+        shard, num_tasks = self._shard(), keys.shape[0]
 
-        def step(carry, keys):
-            params, state = carry
-            losses, gradients = evaluate(params, keys)
-            mine = shard.local(gradients)
-            updates, state = optimizer.step(mine.reshape(-1), state)
-            params = params + shard.gather(updates.reshape(num_tasks, -1))
-            return (params, state), (losses, mine)
+        @jax.vmap
+        def evaluate(constants, params, key, segment_key):
+            return FlatTask(self, constants).point(params, key, segment_key)
 
-        batch_keys = point_keys(keys)
-        (params, state), (losses, gradients) = lax.scan(step, (start_params, start_state), batch_keys[:-1])
-        last_loss, last_gradient = evaluate(params, batch_keys[-1])
-        last_gradient = shard.local(last_gradient)
-        losses = jnp.concatenate([losses, last_loss[None]])
+        def step(loop, point_keys):
+            params, state, teacher_states = loop
+            point = evaluate(carry.constants, params, point_keys, keys)
+            seen = shard.local(point.seen)
+            updates, state = optimizer.step(seen.reshape(-1), state)
+            updates, learned = shard.gather(updates.reshape(num_tasks, -1)), None
+            if self.mixture is not None:
+                chosen = jax.vmap(self.mixture.choose)(point_keys)
+                updates, teacher_states = jax.vmap(self.mixture.teachers.follow)(
+                    chosen, point.seen, teacher_states, params, updates
+                )
+                learned = chosen < 0
+            derivative = None if self.sees_derivative else shard.local(point.derivative)
+            return (params + updates, state, teacher_states), (point.loss, seen, derivative, learned)
 
-        finite = finite_tasks(losses, gradients, last_gradient[None])
+        batch_keys = self.point_keys(keys)
+        loop, (losses, gradients, derivatives, learned) = self.scan_steps(
+            step, (carry.params, carry.state, carry.teachers), batch_keys[:-1]
+        )
+        params, state, teacher_states = loop
+        last = evaluate(carry.constants, params, batch_keys[-1], keys)
+        losses = jnp.concatenate([losses, last.loss[None]])
+        initial_loss = jnp.where(carry.is_first, losses[0], carry.initial_loss)
+        weights = jax.vmap(jax.grad(self.meta_loss), in_axes=(1, 0), out_axes=1)(losses, initial_loss)
+        derivatives = jnp.concatenate(
+            [gradients if derivatives is None else derivatives, shard.local(last.derivative)[None]]
+        )
+
+        finite = finite_tasks(losses, weights, gradients, derivatives)
         # A diverged task becomes zeros with weight 0: the weight alone would leave 0 · inf.
         kept = jnp.repeat(finite, shard.size)
-        later = jnp.cumsum(jnp.concatenate([gradients[1:], last_gradient[None]])[::-1], axis=0)[::-1]
+        later = jnp.cumsum((weights[1:, :, None] * derivatives[1:])[::-1], axis=0)[::-1]
+        if learned is not None:
+            later = jnp.where(learned[:, :, None], later, 0.0)
+        steps = self.settings.segment_length
         _, gradient, _ = replay_gradient(
             optimizer,
-            jax.tree.map(lambda x: jnp.where(kept, x, 0.0), start_state),
-            jnp.where(kept, gradients.reshape(SEGMENT_LENGTH, -1), 0.0),
-            jnp.where(kept, later.reshape(SEGMENT_LENGTH, -1), 0.0),
+            jax.tree.map(lambda x: jnp.where(kept, x, 0.0), carry.state),
+            carry.is_first[0],
+            jnp.where(kept, gradients.reshape(steps, -1), 0.0),
+            jnp.where(kept, later.reshape(steps, -1), 0.0),
             kept * jnp.tile(shard.is_real(), num_tasks),
             lambda update, cotangent: update * cotangent,
         )
         gradient = mean_over_tasks(gradient, finite, (TASKS, COORDINATES))
-        return Segment(losses, gradient, finite, (params, state))
+        losses = jnp.where(self.reached()[:, None], losses, losses[-1])
+        after = carry._replace(
+            params=params,
+            state=state,
+            teachers=teacher_states,
+            initial_loss=initial_loss,
+            is_first=jnp.zeros_like(carry.is_first),
+        )
+        return Segment(losses, gradient, finite, after)
 
 
 @jax.custom_vjp
-def _loss_and_detached_gradient(optimizee, params, batch):
-    return jax.value_and_grad(optimizee.loss)(params, batch)
+def _detached_point(objective, constants, params, key, segment_key):
+    """The objective, differentiable in the parameters, and the gradient that the optimizer sees, as data."""
+    return _detached_forward(objective, constants, params, key, segment_key)[0]
 
 
-def _detached_forward(optimizee, params, batch):
-    loss, gradient = _loss_and_detached_gradient(optimizee, params, batch)
-    return (loss, gradient), gradient
+def _detached_forward(objective, constants, params, key, segment_key):
+    loss, derivative, seen = objective.point(constants, params, key, segment_key)
+    return (loss, seen), derivative
 
 
-def _detached_backward(gradient, cotangents):
+def _detached_backward(derivative, cotangents):
     of_loss, _ = cotangents
-    return None, jax.tree.map(lambda g: of_loss * g, gradient), None
+    return None, None, jax.tree.map(lambda g: of_loss * g, derivative), None, None
 
 
-_loss_and_detached_gradient.defvjp(_detached_forward, _detached_backward)
+_detached_point.defvjp(_detached_forward, _detached_backward)
 
 
-class AutodiffUnroll(MetaObjective):
+class AutodiffUnroll(Unroll):
     """The meta-gradient by differentiating through the unroll, for any learned optimizer.
 
     With `second_derivatives` the gradient that enters the optimizer depends on its weights too; without, the loss's
-    own derivative is the stored gradient, so that the optimizee is not differentiated a second time.
+    own derivative is the stored gradient, so that the optimizee is not differentiated a second time. What a step of
+    the optimizer computes is computed again in the backward pass, so that a step keeps no more than its state.
     """
 
     second_derivatives: bool = eqx.field(static=True, default=False)
 
-    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Carry:
-        params = jax.vmap(self.optimizee.init)(keys)
-        return params, jax.vmap(optimizer.init)(params)
+    def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Unrolled:
+        return jax.vmap(self.start_task, in_axes=(None, 0))(optimizer, keys)
 
-    def meta_loss(
-        self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]
-    ) -> tuple[Float[Array, ""], tuple[Float[Array, " points"], Carry]]:
-        """The sum of one task's losses, differentiable in the optimizer; with the losses and the carry."""
+    def start_task(self, optimizer: LearnedOptimizer, key: PRNGKeyArray) -> Unrolled:
+        """One task."""
+        constants = self.draw(key)
+        params = self.task(constants).init(key)
+        loss_type = jax.eval_shape(lambda: self.point(constants, params, key, key).loss)
+        return Unrolled(
+            key,
+            constants,
+            params,
+            start_optimizer(optimizer, params, key),
+            self.teacher_states(params),
+            jnp.zeros((), loss_type.dtype),
+            jnp.ones((), bool),
+        )
 
-        def evaluate(params, key):
-            batch = self.optimizee.sample(key)
-            if self.second_derivatives:
-                return jax.value_and_grad(self.optimizee.loss)(params, batch)
-            return _loss_and_detached_gradient(self.optimizee, params, batch)
+    def _evaluate(
+        self, constants: Constants, params: PyTree, key: PRNGKeyArray, segment_key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], PyTree]:
+        if not self.second_derivatives:
+            return _detached_point(self, constants, params, key, segment_key)
+        objective, told = self.differentiable_point(constants, params, key, segment_key)
+        loss, seen = told(params)
+        return (loss if self.settings.objective_batches == 0 else objective(params)), seen
 
-        def step(carry, key):
-            params, state = carry
-            loss, gradient = evaluate(params, key)
-            updates, state = optimizer.update(gradient, state, params, value=loss)
-            return (jax.tree.map(jnp.add, params, updates), state), loss
+    def unroll(
+        self, optimizer: LearnedOptimizer, carry: Unrolled, keys: Key[Array, " points"], segment_key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, " points"], Unrolled]]:
+        """The meta-loss of one task's segment, differentiable in the optimizer; with the losses and the carry."""
+        learned_start = start_optimizer(optimizer, carry.params, carry.key)
+        state = jax.tree.map(lambda new, old: jnp.where(carry.is_first, new, old), learned_start, carry.state)
+        update = jax.checkpoint(_update, prevent_cse=False)
 
-        carry, losses = lax.scan(step, carry, keys[:-1])
-        losses = jnp.append(losses, evaluate(carry[0], keys[-1])[0])
-        return jnp.sum(losses), (losses, carry)
+        def step(loop, key):
+            params, state, teacher_states = loop
+            loss, seen = self._evaluate(carry.constants, params, key, segment_key)
+            updates, state = update(optimizer, seen, state, params, lax.stop_gradient(loss))
+            if self.mixture is not None:
+                data = lax.stop_gradient((seen, teacher_states, params))
+                updates, teacher_states = self.mixture.teachers.follow(self.mixture.choose(key), *data, updates)
+            return (jax.tree.map(jnp.add, params, updates), state, teacher_states), loss
 
-    def segment(self, optimizer: LearnedOptimizer, carry: Carry, keys: Key[Array, " tasks"]) -> Segment:
-        per_task = eqx.filter_vmap(eqx.filter_value_and_grad(self.meta_loss, has_aux=True), in_axes=(None, 0, 1))
-        (_, (losses, carry)), gradients = per_task(optimizer, carry, point_keys(keys))
-        finite = finite_tasks(losses.T, *(g[None] for g in jax.tree.leaves(gradients)))
+        (params, state, teacher_states), losses = self.scan_steps(
+            step, (carry.params, state, carry.teachers), keys[:-1]
+        )
+        last, _ = self._evaluate(carry.constants, params, keys[-1], segment_key)
+        losses = jnp.append(losses, last)
+        initial_loss = lax.stop_gradient(jnp.where(carry.is_first, losses[0], carry.initial_loss))
+        after = carry._replace(
+            params=params,
+            state=state,
+            teachers=teacher_states,
+            initial_loss=initial_loss,
+            is_first=jnp.zeros((), bool),
+        )
+        return self.meta_loss(losses, initial_loss), (jnp.where(self.reached(), losses, last), after)
 
-        def total(gradient):
-            kept = finite.reshape(-1, *(1,) * (gradient.ndim - 1))
-            return jnp.where(kept, gradient, 0.0).sum(axis=0)
+    def segment(self, optimizer: LearnedOptimizer, carry: Unrolled, keys: Key[Array, " tasks"]) -> Segment:
+        per_task = eqx.filter_vmap(
+            eqx.filter_value_and_grad(self.unroll, has_aux=True), in_axes=(None, 0, 1, 0), out_axes=((0, (1, 0)), 0)
+        )
+        (_, (losses, carry)), gradients = per_task(optimizer, carry, self.point_keys(keys), keys)
+        finite = finite_tasks(losses, *(g[None] for g in jax.tree.leaves(gradients)))
+        gradient = mean_over_tasks(sum_finite(gradients, finite), finite, (TASKS,))
+        return Segment(losses, gradient, finite, carry)
 
-        gradient = mean_over_tasks(jax.tree.map(total, gradients), finite, (TASKS,))
-        return Segment(losses.T, gradient, finite, carry)
 
-
-def make_unroll(optimizer: LearnedOptimizer, optimizee: Optimizee, second_derivatives: bool) -> MetaObjective:
-    """The fastest exact way for this optimizer."""
-    if isinstance(optimizer, CoordinatewiseOptimizer) and not second_derivatives:
-        return BlockwiseUnroll(optimizee)
-    return AutodiffUnroll(optimizee, second_derivatives)
+def _update(optimizer, seen, state, params, loss):
+    return optimizer.update(seen, state, params, value=loss)

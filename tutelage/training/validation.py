@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,22 @@ from jaxtyping import PRNGKeyArray
 from ..evaluation.rollout import advance_rollout, start_rollout
 from ..optimizees import Optimizee
 from ..optimizers import LearnedOptimizer
-from .objective import SEGMENT_LENGTH
+from .objective import LOG_EPSILON, SEGMENT_LENGTH
 from .parallel import TASKS, training_mesh
 
-ValidationFunction = Callable[[LearnedOptimizer, Optimizee, PRNGKeyArray, int], float]
+ValidationFunction = Callable[[LearnedOptimizer, Sequence[Optimizee], PRNGKeyArray, int], float]
 
 
 @functools.cache
 def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunction:
-    """A function `(optimizer, optimizee, key, num_steps) -> loss`.
+    """A function `(optimizer, optimizees, key, num_steps) -> loss`.
 
     The loss is the mean over `num_optimizees` fresh starts of the mean loss over the last 20 steps or, with
     `final_point`, of one batch's loss after the last step. It is infinite where a rollout diverged. The same key
     gives the same starts and batches, so that losses of two optimizers are compared in pairs.
+
+    Of several optimizees, whose losses have no common scale, each has its share of the starts, at least one, and
+    what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start.
     """
 
     def per_optimizee(optimizer, optimizee, key, num_segments):
@@ -33,29 +36,33 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
             state, _ = loop
             return advance_rollout(optimizer, optimizee, state, SEGMENT_LENGTH)
 
-        state = start_rollout(optimizer, optimizee, key)
-        state, losses = lax.fori_loop(0, num_segments, body, (state, jnp.zeros(SEGMENT_LENGTH)))
-        if final_point:
-            return optimizee.loss(state.params, optimizee.sample(state.key))
-        return losses.mean()
+        start = start_rollout(optimizer, optimizee, key)
+        initial = optimizee.loss(start.params, optimizee.sample(key))
+        state, losses = lax.fori_loop(0, num_segments, body, (start, jnp.zeros(SEGMENT_LENGTH)))
+        final = optimizee.loss(state.params, optimizee.sample(state.key)) if final_point else losses.mean()
+        return initial, final
 
-    def per_device(optimizer, optimizee, keys, num_segments):
-        return jax.vmap(per_optimizee, in_axes=(None, None, 0, None))(optimizer, optimizee, keys, num_segments)
-
-    everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
-    compiled = jax.jit(
-        jax.shard_map(
-            per_device,
-            mesh=training_mesh(num_optimizees),
-            in_specs=(everywhere, everywhere, by_task, everywhere),
-            out_specs=by_task,
-            check_vma=False,
+    @functools.cache
+    def compiled(count):
+        everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
+        return jax.jit(
+            jax.shard_map(
+                jax.vmap(per_optimizee, in_axes=(None, None, 0, None)),
+                mesh=training_mesh(count),
+                in_specs=(everywhere, everywhere, by_task, everywhere),
+                out_specs=by_task,
+                check_vma=False,
+            )
         )
-    )
 
-    def validate(optimizer, optimizee, key, num_steps):
-        keys = jax.random.split(key, num_optimizees)
-        loss = float(jnp.mean(compiled(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH)))
+    def validate(optimizer, optimizees, key, num_steps):
+        count = -(-num_optimizees // len(optimizees))
+        keys = jax.random.split(key, count)
+        losses = []
+        for optimizee in optimizees:
+            initial, final = compiled(count)(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH)
+            losses.append(final if len(optimizees) == 1 else jnp.log(final / (initial + LOG_EPSILON) + LOG_EPSILON))
+        loss = float(jnp.mean(jnp.stack(losses)))
         return loss if math.isfinite(loss) else math.inf
 
     return validate

@@ -1,0 +1,41 @@
+"""How each learned optimizer of the paper is trained: what a new run takes where the user says nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+from .augmentation import Augmentation
+from .config import TrainingConfig
+from .technique import Variant, technique
+
+# The authors' program starts the mean square at 1, as TensorFlow's RMSProp does.
+L2O_SCALE_META_OPTIMIZER = "rmsprop:learning_rate=1e-6,decay=0.9,eps=1e-20,initial_scale=1"
+# of 128 images: the 10,000 that the authors' program draws for a segment, less 16
+L2O_SCALE_OBJECTIVE_BATCHES = 78
+# its training optimizees start from Normal(0, 1), those of evaluation from σ = 0.01
+L2O_SCALE_START = 100.0
+
+
+def recipe(
+    optimizer: str = "l2o-dm", technique_name: str = "cl-il", variant: Variant = "paper", **settings: Any
+) -> TrainingConfig:
+    """The complete settings for a learned optimizer and technique; `settings` are fields to set otherwise.
+
+    A learned optimizer that is not the paper's is trained as L2O-DM.
+
+    Raises:
+        ValueError: an unknown technique or variant, or settings that make no sense.
+    """
+    taught = technique(technique_name, variant, optimizer)
+    defaults: dict[str, Any] = {}
+    if optimizer.startswith("l2o-scale"):
+        defaults = {
+            "meta_optimizer": L2O_SCALE_META_OPTIMIZER,
+            "elementwise_clip": 1e4,
+            "objective": "log",
+            "num_validation": 5,
+            "max_epochs": 100,
+        }
+        if variant == "as-released":
+            defaults["objective_batches"] = L2O_SCALE_OBJECTIVE_BATCHES
+            taught = replace(taught, augmentation=Augmentation(start_scale=L2O_SCALE_START))
+    return TrainingConfig(taught, optimizer=optimizer, **(defaults | settings))
