@@ -34,6 +34,8 @@ test: lint
 benchmark: .venv/installed .venv/installed-torch
 	$(BIN)/python benchmarks/unroll.py
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/optimizers.py
+	$(BIN)/python benchmarks/convolutions.py
 
 clean:
 	rm -rf .venv demo

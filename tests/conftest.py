@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.problems import numbered_keys
-from tutelage.training import imitation, unroll
+from tutelage.training.objective import TaskObjective
 
 jax.config.update("jax_num_cpu_devices", 2)
 
@@ -37,6 +37,15 @@ def mnist():
 
 
 @pytest.fixture
+def cifar10():
+    """Skips where $TUTELAGE_DATA holds no CIFAR-10."""
+    folder = os.environ.get("TUTELAGE_DATA")
+    if not folder or not (Path(folder) / "cifar-10-batches-bin").is_dir():
+        pytest.skip("set TUTELAGE_DATA to a folder that holds cifar-10-batches-bin/*.bin")
+    return folder
+
+
+@pytest.fixture
 def double_precision():
     with jax.enable_x64(True):
         yield
@@ -45,5 +54,4 @@ def double_precision():
 @pytest.fixture
 def numbered_batches(monkeypatch):
     """The points of a segment take the prescribed optimizee's batches in order."""
-    for module in (unroll, imitation):
-        monkeypatch.setattr(module, "point_keys", numbered_keys)
+    monkeypatch.setattr(TaskObjective, "point_keys", lambda self, keys: numbered_keys(keys))

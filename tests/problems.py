@@ -9,6 +9,7 @@ import numpy as np
 from jax import shard_map
 from jax.sharding import PartitionSpec
 
+from tutelage.interop.published import FORMATS
 from tutelage.optimizees import Optimizee
 from tutelage.optimizers import L2ODM, LSTM, CoordinatewiseOptimizer
 from tutelage.training.objective import SEGMENT_LENGTH
@@ -64,6 +65,33 @@ class Linear(CoordinatewiseOptimizer):
         return self.rate * gradients, state + gradients
 
 
+class Momentum(CoordinatewiseOptimizer):
+    """Updates -rate · m with m' = decay · m + tanh(g): a small rule with a state."""
+
+    rate: jax.Array
+    decay: jax.Array
+
+    def init_coordinates(self, num_coordinates):
+        return jnp.zeros(num_coordinates)
+
+    def step(self, gradients, state):
+        state = self.decay * state + jnp.tanh(10 * gradients)
+        return -self.rate * state, state
+
+
+class Drift(CoordinatewiseOptimizer):
+    """Updates rate + start, whatever the gradient; `start` is the initial state, learned."""
+
+    rate: jax.Array
+    start: jax.Array
+
+    def init_coordinates(self, num_coordinates):
+        return jnp.broadcast_to(self.start, (num_coordinates,))
+
+    def step(self, gradients, state):
+        return self.rate + state, state
+
+
 def numbered_keys(keys):
     """In place of `point_keys`: a point's key is its number."""
     points = jnp.arange(SEGMENT_LENGTH + 1, dtype=jnp.uint32)
@@ -76,10 +104,11 @@ def prescribed(archive) -> Prescribed:
     return Prescribed(start, jnp.asarray(archive["inputs"]), jnp.asarray(archive["labels"]))
 
 
-def published(archive, dtype=np.float64) -> L2ODM:
-    """The recorded weights in the given precision."""
-    w = {k.removeprefix("weights/"): jnp.asarray(v.astype(dtype)) for k, v in archive.items() if "weights/" in k}
-    return from_names(w)
+def published(archive, dtype=np.float64):
+    """The learned optimizer with the recorded weights, in the given precision."""
+    weights = {k.removeprefix("weights/"): jnp.asarray(v.astype(dtype)) for k, v in archive.items() if "weights/" in k}
+    (form,) = (form for form in FORMATS if form.shapes.keys() == weights.keys())
+    return form.build(weights)
 
 
 def from_names(w) -> L2ODM:

@@ -135,3 +135,62 @@ def test_the_demo_from_end_to_end(capsys, tmp_path, monkeypatch):
     assert written == {"l2o-dm", "l2o-dm-cl-il", "results.parquet", "curves.png"}
     assert (tmp_path / "demo" / "curves.png").stat().st_size > 5_000
     assert run(capsys, "demo", "--out", tmp_path / "demo")[0] == 2
+
+
+def test_an_optimizer_and_an_optimizee_of_ones_own(capsys, tmp_path):
+    mine = ["--optimizer", "examples.my_optimizer:create", "--technique", "cl-il-self-improving"]
+    text = ["--on", "examples.my_optimizee:create"]
+    assert run(capsys, "train", tmp_path / "mine", *mine, *SMALL[2:], "--num-validation", "2", "--json")[0] == 0
+    small = ["--technique", "plain", "--max-epochs", "1", "--num-validation", "2", "--json"]
+    assert run(capsys, "train", tmp_path / "text", *small, *text)[0] == 0
+    code, out, _ = run(
+        capsys, "evaluate", tmp_path / "mine", tmp_path / "text", "examples.my_optimizer:create", *text,
+        "--steps", "100", "--seeds", "2", "--json",
+    )  # fmt: skip
+    assert code == 0
+    results = json.loads(out)["results"]
+    assert [row["diverged"] for row in results] == [0, 0, 0]
+    assert results[0]["mean"] != results[2]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("technique", "settings"),
+    [
+        ("cl-il", ["--optimizer", "rnnprop", "--random-scaling", "1", "--convex-term"]),
+        ("plain-self-improving", ["--optimizer", "rnnprop", "--estimator", "pes", "--num-tasks", "2"]),
+        ("il", ["--optimizer", "l2o-scale"]),
+        ("random-lengths", ["--optimizer", "l2o-scale", "--on", "bowl", "rosenbrock-noisy"]),
+    ],
+)
+def test_every_kind_of_training_runs_and_leaves_an_optimizer(capsys, tmp_path, technique, settings):
+    given = ["--technique", technique, "--max-epochs", "2", "--num-validation", "2", *settings]
+    if "--on" not in settings:
+        given += ["--on", "mlp-digits"]
+    code, out, _ = run(capsys, "train", tmp_path / "run", *given, "--json")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    trained = [row for row in rows if "unroll" in row]
+    assert [row["epoch"] for row in trained] == [1, 2]
+    assert all(row["gradient_norm"] > 0 and row["skipped_steps"] == 0 for row in trained)
+    code, out, _ = run(capsys, "evaluate", tmp_path / "run", "--on", "bowl", "--steps", "100", "--seeds", "2", "--json")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--estimator", "pes", "--second-derivatives"], "does not differentiate"),
+        (["--technique", "cl-augmented"], "There is no technique"),
+        (["--technique", "cl-random-lengths"], "There is no technique"),
+        (["--meta-optimizer", "adam"], "needs a learning rate"),
+        (["--random-scaling", "-1"], "0 or more"),
+        (["--optimizer", "examples.nothing:create"], "cannot be imported"),
+        (["--optimizer", "rnn-prop"], "did you mean rnnprop"),
+        (["--on", "conv-minst"], "did you mean conv-mnist"),
+    ],
+)
+def test_combinations_and_names_that_make_no_sense_are_refused(capsys, tmp_path, settings, message):
+    code, _, error = run(capsys, "train", tmp_path / "run", "--on", "mlp-digits", *settings)
+    assert code == 2
+    assert message in error
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ import tutelage
 from tests.problems import Quadratic
 from tutelage.evaluation import describe, plot_curves, summarize
 from tutelage.evaluation.tune import _neighbour
-from tutelage.interop import load_published
+from tutelage.interop import load
 from tutelage.optimizers import L2ODM, HandDesigned
 
 PROBLEM = Quadratic(jnp.linspace(-1, 1, 7))
@@ -117,7 +117,7 @@ def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path)
     oracle("l2o_dm")
     import os
 
-    optimizer = load_published(os.path.join(os.environ["TUTELAGE_ORACLE"], "l2o_dm.npz"))  # noqa: PTH118
+    optimizer = load(os.path.join(os.environ["TUTELAGE_ORACLE"], "l2o_dm.npz"))  # noqa: PTH118
     table = tutelage.evaluate({"dm": optimizer}, ["mlp-orig"], num_steps=1_000, num_seeds=2)
     (row,) = summarize(table).to_dicts()
     assert row["mean"] == pytest.approx(-1.6, abs=0.4)

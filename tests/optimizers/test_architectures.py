@@ -11,7 +11,7 @@ from tutelage.optimizers import ARCHITECTURES, create_learned, load_weights, sav
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_weights_survive_their_file(tmp_path, name):
     optimizer, path = create_learned(name, jax.random.key(0)), tmp_path / "x.safetensors"
-    save_weights(path, optimizer, {"seed": 3})
+    save_weights(path, optimizer, name, {"seed": 3})
     loaded, provenance = load_weights(path)
     assert provenance == {"seed": 3}
     assert type(loaded) is type(optimizer)
@@ -19,7 +19,7 @@ def test_weights_survive_their_file(tmp_path, name):
         np.testing.assert_array_equal(a, b)
     with safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["tutelage"])["architecture"] == name
-    save_weights(tmp_path / "y.safetensors", optimizer, {"seed": 3})
+    save_weights(tmp_path / "y.safetensors", optimizer, name, {"seed": 3})
     assert (tmp_path / "y.safetensors").read_bytes() == path.read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "y.safetensors"}
 
@@ -28,7 +28,7 @@ def test_unknown_damaged_and_foreign_files(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(FileNotFoundError, match=r"no file .*x\.safetensors"):
         load_weights(path)
-    save_weights(path, create_learned("l2o-dm", jax.random.key(0)), {})
+    save_weights(path, create_learned("l2o-dm", jax.random.key(0)), "l2o-dm", {})
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="damaged"):

@@ -23,16 +23,18 @@ from tutelage.training import (
     Schedule,
     Technique,
     TrainingConfig,
+    recipe,
     technique,
     train,
     trainer,
 )
 from tutelage.training.epoch import make_epoch
-from tutelage.training.imitation import Imitation, Teachers
+from tutelage.training.imitation import BlockwiseImitation
+from tutelage.training.teachers import Teachers
 from tutelage.training.unroll import BlockwiseUnroll
 
 SCHEDULE = Schedule((40, 60), (40, 60), period=2, min_periods=2, max_periods=2)
-CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on="mlp-digits", num_validation=2)
+CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on=("mlp-digits",), num_validation=2)
 
 
 def contents(run: Path):
@@ -62,14 +64,15 @@ def test_a_run_leaves_a_complete_directory(undisturbed):
     assert None in teachers
     assert teachers & set(CONFIG.technique.imitation.teachers)
     _, provenance = load_weights(run / "optimizer.safetensors")
-    assert provenance["config"]["on"] == "mlp-digits"
+    assert provenance["config"]["on"] == ["mlp-digits"]
     assert "| epoch | unroll |" in (run / "card.md").read_text()
 
 
 def test_the_configuration_survives_its_file(tmp_path):
-    config = replace(CONFIG, gradient_clip=0.5, max_epochs=7)
-    config.save(tmp_path / "config.toml")
-    assert TrainingConfig.load(tmp_path / "config.toml") == config
+    everything = recipe("l2o-scale", "random-lengths-il-self-improving", "as-released", on=("bowl", "mlp-digits"))
+    for config in (replace(CONFIG, gradient_clip=0.5, max_epochs=7), everything):
+        config.save(tmp_path / "config.toml")
+        assert TrainingConfig.load(tmp_path / "config.toml") == config
 
 
 def test_learning_changes_weights_and_keeps_the_best(undisturbed):
@@ -167,7 +170,7 @@ def test_a_full_disk_loses_nothing(undisturbed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"num_tasks": 0}, {"num_validation": 0}, {"meta_learning_rate": -1.0}, {"gradient_clip": 0.0}]
+    "settings", [{"num_tasks": 0}, {"num_validation": 0}, {"perturbation": -1.0}, {"gradient_clip": 0.0}]
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="greater than 0"):
@@ -204,10 +207,11 @@ def test_a_diverged_epoch_leaves_weights_and_meta_state_alone(rate):
 
 
 def test_a_diverging_teacher_is_skipped_too():
-    teacher = Teachers((HandDesigned("sgd", learning_rate=1e30),), jnp.asarray(0))
+    teachers = Teachers((HandDesigned("sgd", learning_rate=1e30),))
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
     meta = optax.adam(1e-3)
-    after, _, metrics = make_epoch(meta, 1)(rule, meta.init(rule), Imitation(problem, teacher), jax.random.key(0), 2)
+    imitation = BlockwiseImitation(problem, teachers=teachers, chosen=jnp.asarray(0))
+    after, _, metrics = make_epoch(meta, 1)(rule, meta.init(rule), imitation, jax.random.key(0), 2)
     assert metrics.skipped_steps == 2
     assert after.rate == rule.rate
 
@@ -228,5 +232,5 @@ def test_presets_are_the_papers():
     assert [released.ratio(stage) for stage in range(4)] == [0.0, 0.1, 0.3, 0.3]
     assert released.own_meta_optimizer
     assert released.mean_over_coordinates
-    with pytest.raises(ValueError, match="known: plain, augmented"):
+    with pytest.raises(ValueError, match="one of plain, augmented"):
         technique("cl-li")

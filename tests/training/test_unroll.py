@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +17,17 @@ from tests.problems import (
 from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM
 from tutelage.training import objective
-from tutelage.training.unroll import AutodiffUnroll, BlockwiseUnroll, make_unroll
+from tutelage.training.unroll import AutodiffUnroll, BlockwiseUnroll
 
 
 def segment(meta_objective, optimizer, num_tasks, key=0, num_segments=1):
     """Losses of all tasks, gradient and finite tasks of the last of some segments."""
+    keys = jax.random.split(jax.random.key(key), (1 + num_segments, num_tasks))
+    return on_devices(runner(num_segments), num_tasks, meta_objective, optimizer, keys=keys)
 
+
+@functools.cache  # the same function each time, so that it is compiled once
+def runner(num_segments):
     def run(meta_objective, optimizer, keys):
         carry = meta_objective.start(optimizer, keys[0])
         for number in range(num_segments):
@@ -29,8 +36,7 @@ def segment(meta_objective, optimizer, num_tasks, key=0, num_segments=1):
         everyone = lambda x: jax.lax.all_gather(x, "tasks", axis=x.ndim - 1, tiled=True)  # noqa: E731
         return everyone(result.losses), result.gradient, everyone(result.finite)
 
-    keys = jax.random.split(jax.random.key(key), (1 + num_segments, num_tasks))
-    return on_devices(run, num_tasks, meta_objective, optimizer, keys=keys)
+    return run
 
 
 @pytest.mark.usefixtures("double_precision", "numbered_batches")
@@ -72,7 +78,8 @@ def test_blocks_agree_with_plain_autodiff(num_tasks, num_segments):
 @pytest.mark.parametrize("second_derivatives", [False, True])
 def test_meta_gradient_against_finite_differences(second_derivatives):
     problem = Quadratic(jnp.linspace(-1, 1, 7, dtype=jnp.float64))
-    rule, step = make_unroll(Linear(jnp.float64(-0.05)), problem, second_derivatives), 1e-6
+    rule = AutodiffUnroll(problem, second_derivatives=True) if second_derivatives else BlockwiseUnroll(problem)
+    step = 1e-6
     loss = lambda rate: float(segment(rule, Linear(jnp.float64(rate)), 1)[0].sum())  # noqa: E731
     numeric = (loss(-0.05 + step) - loss(-0.05 - step)) / (2 * step)
     exact = float(segment(rule, Linear(jnp.float64(-0.05)), 1)[1].rate)

@@ -4,6 +4,7 @@ Of the ensemble in Wichrowska et al. (2017), "Learned Optimizers that Scale and 
 minima are the standard ones of the optimization literature.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def _branin(x, y):
 
 def _log_sum_exp(x, y):
     value = log(exp(x + 3 * y - 0.1) + exp(x - 3 * y - 0.1) + exp(-x - 0.1))
-    return value + 0.1 - 1.5 * log(2.0)
+    return value + 0.1 - 1.5 * math.log(2)
 
 
 def _matyas(x, y):
@@ -71,8 +72,8 @@ TEST_FUNCTIONS = {
     "ackley": _Definition(_ackley, 5.0, (0.0, 0.0)),
     "beale": _Definition(_beale, 2.0, (3.0, 0.5)),
     "booth": _Definition(_booth, 10.0, (1.0, 3.0)),
-    "branin": _Definition(_branin, 10.0, (float(pi), 2.275)),
-    "log-sum-exp": _Definition(_log_sum_exp, 1.0, (-0.5 * float(log(2.0)), 0.0)),
+    "branin": _Definition(_branin, 10.0, (math.pi, 2.275)),
+    "log-sum-exp": _Definition(_log_sum_exp, 1.0, (-0.5 * math.log(2), 0.0)),
     "matyas": _Definition(_matyas, 10.0, (0.0, 0.0)),
     "michalewicz": _Definition(_michalewicz, 3.0, (2.2029055, 1.5707963)),
     "rosenbrock": _Definition(_rosenbrock, 2.0, (1.0, 1.0)),

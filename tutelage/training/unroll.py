@@ -112,8 +112,8 @@ class BlockwiseUnroll(Unroll):
         # A diverged task becomes zeros with weight 0: the weight alone would leave 0 · inf.
         kept = jnp.repeat(finite, shard.size)
         later = jnp.cumsum((weights[1:, :, None] * derivatives[1:])[::-1], axis=0)[::-1]
-        if learned is not None:
-            later = jnp.where(learned[:, :, None], later, 0.0)
+        acting = self.reached()[:-1, None] if learned is None else learned & self.reached()[:-1, None]
+        later = jnp.where(acting[:, :, None], later, 0.0)
         steps = self.settings.segment_length
         _, gradient, _ = replay_gradient(
             optimizer,
