@@ -22,7 +22,7 @@ def summed_gradient(objective, optimizer, keys):
     return total
 
 
-def estimates(objective, repetitions=10, num_tasks=300):
+def estimates(objective, repetitions=10, num_tasks=1_000):
     """Independent estimates [repetitions, weights], and the exact gradient of the whole unroll on the same tasks."""
     unroll = AutodiffUnroll(PROBLEM)
 
@@ -30,18 +30,21 @@ def estimates(objective, repetitions=10, num_tasks=300):
         def loss(optimizer):
             carry, total = unroll.start_task(optimizer, keys[0]), 0.0
             for number in range(SEGMENTS):
-                points = unroll.point_keys(keys[[1 + number]])[:, 0]
+                points = unroll.point_keys(keys[1 + number][None])[:, 0]
                 value, (_, carry) = unroll.unroll(optimizer, carry, points, keys[1 + number])
                 total = total + value
             return total
 
         return jax.grad(loss)(optimizer)
 
+    each_task = jax.jit(jax.vmap(whole, in_axes=(None, 1)))
     drawn, exact = [], []
     for repetition in range(repetitions):
         keys = jax.random.split(jax.random.key(repetition), (1 + SEGMENTS, num_tasks))
-        drawn.append(jax.tree.leaves(on_devices(summed_gradient, num_tasks, objective, RULE, keys=keys)))
-        exact.append(jax.tree.leaves(jax.tree.map(jnp.mean, jax.vmap(whole, in_axes=(None, 1))(RULE, keys))))
+        estimate = on_devices(summed_gradient, num_tasks, objective, RULE, keys=keys)
+        # as numbers at once: what comes next must not compete with these devices' collectives for threads
+        drawn.append([float(weight) for weight in jax.tree.leaves(estimate)])
+        exact.append(jax.tree.leaves(jax.tree.map(jnp.mean, each_task(RULE, keys))))
     return np.array(drawn), np.array(exact)
 
 
