@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 Padding = Literal["SAME", "VALID"]
 Images = Float[Array, "batch height width channels"]
+_CACHED_PATCHES = 2**19  # numbers: 2 MB
 
 
 def convolve(
@@ -35,10 +36,12 @@ def convolve_directly(images, kernel, stride, padding):
 
 
 def convolve_patches(images, kernel, stride, padding):
-    """Patches of the image as rows, times a matrix made of the kernel.
+    """Patches of the images as rows, times a matrix made of the kernel.
 
     A row holds the patch of one output pixel. Where that would be copied in many short pieces (a large kernel on
     few channels) it covers several pixels side by side, and the matrix holds the kernel once for each, shifted.
+    The patches of a large batch are tens of megabytes. Those of a few images stay in the processor's cache, so only
+    as many are made at a time, and the backward pass makes them anew.
     """
     height, width, inputs, outputs = kernel.shape
     if padding == "SAME":
@@ -50,27 +53,32 @@ def convolve_patches(images, kernel, stride, padding):
     most = 7 if height * width >= 25 and inputs < 8 else 1
     pixels = max(n for n in range(1, most + 1) if new_width % n == 0)
     span = (pixels - 1) * stride + width  # columns that a row covers
-    if pixels == 1:
-        taps = [
-            images[:, y : y + (new_height - 1) * stride + 1 : stride, x : x + (new_width - 1) * stride + 1 : stride]
-            for y in range(height)
-            for x in range(width)
-        ]
-        patches = jnp.concatenate(taps, axis=-1)
-        matrix = kernel.reshape(height * width * inputs, outputs)
-    else:
-        rows = images.reshape(batch, old_height, old_width * inputs)
+    length = height * span * inputs
+
+    def patches(images):
+        if pixels == 1:
+            taps = [
+                images[:, y : y + (new_height - 1) * stride + 1 : stride, x : x + (new_width - 1) * stride + 1 : stride]
+                for y in range(height)
+                for x in range(width)
+            ]
+            return jnp.concatenate(taps, axis=-1)
+        rows = images.reshape(-1, old_height, old_width * inputs)
         below = [rows[:, y : y + (new_height - 1) * stride + 1 : stride] for y in range(height)]
         starts = range(0, new_width * stride * inputs, pixels * stride * inputs)
-        patches = jnp.stack(
+        return jnp.stack(
             [jnp.concatenate([r[:, :, start : start + span * inputs] for r in below], axis=-1) for start in starts],
             axis=2,
         )
-        shifts = np.zeros((span, pixels, width), np.float32)
-        for pixel in range(pixels):
-            shifts[pixel * stride + np.arange(width), pixel, np.arange(width)] = 1
-        matrix = jnp.einsum("spx,yxio->ysipo", shifts, kernel).reshape(height * span * inputs, pixels * outputs)
-    return (patches @ matrix).reshape(batch, new_height, new_width, outputs)
+
+    shifts = np.zeros((span, pixels, width), np.float32)
+    for pixel in range(pixels):
+        shifts[pixel * stride + np.arange(width), pixel, np.arange(width)] = 1
+    matrix = jnp.einsum("spx,yxio->ysipo", shifts, kernel).reshape(length, pixels * outputs)
+    fitting = _CACHED_PATCHES // (new_height * new_width // pixels * length)
+    at_once = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(fitting, 1))
+    results = lax.map(jax.checkpoint(lambda few: patches(few) @ matrix), images.reshape(-1, at_once, *images.shape[1:]))
+    return results.reshape(batch, new_height, new_width, outputs)
 
 
 def max_pool(images: Images) -> Float[Array, "batch new_height new_width channels"]:
