@@ -2,13 +2,11 @@
 
     python benchmarks/convolutions.py --data-dir DATA [--repetitions 7]
 
-One device and all cores for either side: gradient steps on the same images, in one process. The candidates take turns,
-each with a call that is not timed before the one that is, as PyTorch's threads go on spinning for a while after their
-work. The last column is our loop with XLA's convolution in place of ours.
+One device and all cores for either side: gradient steps on the same images, in one process, taking turns. The last
+column is our loop with XLA's convolution in place of ours, measured once.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from unittest import mock
 
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jax import lax
+from timing import describe_run, interleaved_medians
 
 from tutelage.optimizees import Optimizee, convolutional, optimizee
 from tutelage.optimizees.convolution import convolve_directly
@@ -84,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data-dir")
     parser.add_argument("--repetitions", type=int, default=7)
     arguments = parser.parse_args()
+    print(f"{describe_run(arguments.repetitions)}\n")
     print(
         "| optimizee | ms per step, ours | PyTorch | ours / PyTorch | with XLA's convolution |\n|---|---|---|---|---|"
     )
@@ -91,18 +91,11 @@ def main() -> None:
         problem = optimizee(name, data_dir=arguments.data_dir)
         params, batch = problem.init(jax.random.key(0)), problem.sample(jax.random.key(1))
         candidates = {"ours": ours(problem, params, batch), "torch": pytorch(name, problem, params, batch)}
+        medians = interleaved_medians(candidates, arguments.repetitions, warm_before_each=True)
+        mine, theirs = (1e3 * medians[key] / STEPS for key in ("ours", "torch"))
         with mock.patch.object(convolutional, "convolve", convolve_directly_by_default):
-            candidates["direct"] = ours(problem, params, batch)
-        times: dict[str, list[float]] = {key: [] for key in candidates}
-        for repetition in range(arguments.repetitions):
-            for key, call in candidates.items():
-                if key == "direct" and repetition > 1:  # several times as slow
-                    continue
-                call()
-                start = time.perf_counter()
-                call()
-                times[key].append(1e3 * (time.perf_counter() - start) / STEPS)
-        mine, theirs, direct = (np.median(times[key]) for key in ("ours", "torch", "direct"))
+            slow = {"direct": ours(problem, params, batch)}  # some take seconds a step
+        direct = 1e3 * interleaved_medians(slow, 1)["direct"] / STEPS
         print(f"| {name} | {mine:.1f} | {theirs:.1f} | {mine / theirs:.2f} | {direct:.1f} |", flush=True)
 
 

@@ -8,17 +8,17 @@ the number of compiled programs is printed at the end: it stays 1.
 """
 
 import argparse
-import time
+from functools import partial
 
 import jax
-import numpy as np
+from timing import describe_run, interleaved_medians
 
 from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM
 from tutelage.training.epoch import make_epoch
 from tutelage.training.objective import SEGMENT_LENGTH
 from tutelage.training.parallel import replicate, training_mesh
-from tutelage.training.trainer import meta_optimizer
+from tutelage.training.trainer import make_meta_optimizer
 from tutelage.training.unroll import BlockwiseUnroll
 
 UNROLLS = (0, 20, 100, 200, 500, 1000)
@@ -31,30 +31,21 @@ def main() -> None:
     arguments = parser.parse_args()
 
     mesh = training_mesh(1)
-    meta = meta_optimizer(1e-3, None)
+    meta = make_meta_optimizer("adam:learning_rate=0.001", None, None)
     epoch = make_epoch(meta, 1)
     optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
     state = replicate(meta.init(optimizer), mesh)
     unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=arguments.data_dir)), mesh)
     key = jax.random.key(1)
 
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        jax.block_until_ready(epoch(optimizer, state, unroll, key, steps // SEGMENT_LENGTH))
-        return time.perf_counter() - start
-
-    run(20)
-    times: dict[int, list[float]] = {steps: [] for steps in UNROLLS}
-    for _ in range(arguments.repetitions):
-        for steps in UNROLLS:
-            times[steps].append(run(steps))
-    medians = {steps: float(np.median(values)) for steps, values in times.items()}
-    segment = medians[20] - medians[0]
-    print(f"{jax.device_count()} {jax.default_backend()} device(s), {arguments.repetitions} interleaved repetitions\n")
+    calls = {str(steps): partial(epoch, optimizer, state, unroll, key, steps // SEGMENT_LENGTH) for steps in UNROLLS}
+    medians = interleaved_medians(calls, arguments.repetitions)
+    segment = medians["20"] - medians["0"]
+    print(f"{describe_run(arguments.repetitions)}\n")
     print("| unroll | seconds | ms per inner step | times the sum of its segments |\n|---|---|---|---|")
     for steps in UNROLLS[1:]:
-        total = medians[0] + segment * steps / SEGMENT_LENGTH
-        print(f"| {steps} | {medians[steps]:.3f} | {1e3 * medians[steps] / steps:.2f} | {medians[steps] / total:.2f} |")
+        total, seconds = medians["0"] + segment * steps / SEGMENT_LENGTH, medians[str(steps)]
+        print(f"| {steps} | {seconds:.3f} | {1e3 * seconds / steps:.2f} | {seconds / total:.2f} |")
     print(f"\ncompiled programs: {epoch._cache_size()}")
 
 

@@ -10,15 +10,14 @@ costs next to nothing.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
+from timing import describe_run, interleaved_medians
 
 from tutelage.evaluation.rollout import advance_rollout, start_rollout
 from tutelage.optimizees import Optimizee, optimizee
@@ -76,17 +75,9 @@ def meta_gradient(name, problem) -> tuple[Callable, tuple]:
 
 def medians(candidates: dict[str, tuple[Callable, tuple]], repetitions: int) -> dict[str, tuple[float, float]]:
     """Milliseconds per step and temporary megabytes of each candidate."""
-    calls = {name: partial(lambda f, a: jax.block_until_ready(f(*a)), f, a) for name, (f, a) in candidates.items()}
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repetitions):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
+    seconds = interleaved_medians({n: partial(f, *a) for n, (f, a) in candidates.items()}, repetitions)
     memory = {n: f.lower(*a).compile().memory_analysis().temp_size_in_bytes / 1e6 for n, (f, a) in candidates.items()}
-    return {name: (1e3 * np.median(t) / SEGMENT_LENGTH, memory[name]) for name, t in times.items()}
+    return {name: (1e3 * total / SEGMENT_LENGTH, memory[name]) for name, total in seconds.items()}
 
 
 def candidates_on(problem: Optimizee) -> dict[str, tuple[Callable, tuple]]:
@@ -109,7 +100,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--on", nargs="*", default=OPTIMIZEES)
     arguments = parser.parse_args()
-    print(f"{jax.device_count()} {jax.default_backend()} device(s), {arguments.repetitions} interleaved repetitions\n")
+    print(f"{describe_run(arguments.repetitions)}\n")
     print("| optimizee | optimizer | ms per inner step | times Adam | temporary memory, MB |\n|---|---|---|---|---|")
     for name in arguments.on:
         problem = optimizee(name, data_dir=arguments.data_dir)

@@ -9,7 +9,6 @@ not installed). Peak memory is that of XLA's temporary buffers, from the compile
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
+from timing import describe_run, interleaved_medians
 
 from tutelage.evaluation.rollout import advance_rollout, start_rollout
 from tutelage.optimizees import MLP, optimizee
@@ -157,24 +157,15 @@ def temporary_megabytes(function, arguments) -> float:
 def measure(data_dir: str | None, repetitions: int) -> None:
     problem = optimizee("mlp-orig", data_dir=data_dir)
     candidates = jax_candidates(problem)
-    calls = {name: partial(lambda f, a: jax.block_until_ready(f(*a)), f, a) for name, (f, a) in candidates.items()}
-    calls |= torch_candidates(problem)
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repetitions):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    print(f"{jax.device_count()} {jax.default_backend()} device(s), {repetitions} interleaved repetitions\n")
+    calls = {name: partial(f, *a) for name, (f, a) in candidates.items()} | torch_candidates(problem)
+    medians = interleaved_medians(calls, repetitions)
+    print(f"{describe_run(repetitions)}\n")
     print("| what | ms per inner step | times ours | temporary memory, MB |\n|---|---|---|---|")
     for kind in ("forward", "meta-gradient"):
-        ours = np.median(times[f"{kind}, ours"])
+        ours = medians[f"{kind}, ours"]
         for name in (n for n in calls if n.startswith(kind)):
-            median = np.median(times[name])
             memory = f"{temporary_megabytes(*candidates[name]):.0f}" if name in candidates else ""
-            print(f"| {name} | {1e3 * median / STEPS:.2f} | {median / ours:.2f} | {memory} |")
+            print(f"| {name} | {1e3 * medians[name] / STEPS:.2f} | {medians[name] / ours:.2f} | {memory} |")
 
 
 def main() -> None:

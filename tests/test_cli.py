@@ -121,6 +121,28 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path):
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("command", "rows"), [(["evaluate", "adam:learning_rate=0.1", "sgd:learning_rate=0.1"], 4), (["tune", "sgd"], 22)]
+)
+def test_ctrl_c_during_a_measurement(capsys, tmp_path, monkeypatch, command, rows):
+    arguments = [*command, "--on", "bowl", "--steps", "200", "--seeds", "1", "--out", tmp_path / "r.parquet"]
+
+    def interrupt(bar, task, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "show_evaluation", interrupt)
+    code, _, error = run(capsys, *arguments)
+    assert code == 1
+    assert "nothing was written. With --keep FOLDER" in error
+    code, _, error = run(capsys, *arguments, "--keep", tmp_path / "kept")
+    assert code == 1
+    assert "nothing is lost. The same command goes on" in error
+    monkeypatch.undo()
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert run(capsys, *arguments, "--keep", tmp_path / "kept")[0] == 0
+    assert len(pl.read_parquet(tmp_path / "r.parquet")) >= rows
+
+
 def test_the_demo_from_end_to_end(capsys, tmp_path, monkeypatch):
     schedule = Schedule((20, 40), (20, 40), period=1, min_periods=1, max_periods=1)
     monkeypatch.setattr(demo_module, "CURRICULUM_IMITATION", Technique(schedule, ImitationSettings()))

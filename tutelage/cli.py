@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg, subcommand
 
-from .evaluation import evaluate, plot_curves, summarize, tune
+from .evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
 from .experiments import demo
 from .interop import load_published
 from .optimizees import DataError, Split
@@ -155,8 +156,28 @@ class _Measurement:
     """Write the loss of every window of 100 steps to this Parquet file."""
     data_dir: Path | None = None
     """Folder to look for data in first."""
+    keep: Path | None = None
+    """Folder that keeps what is computed, so that the same command goes on where it was interrupted."""
     json: bool = False
     """Print the summary as JSON."""
+
+    def _check_out(self) -> None:
+        check_free(self.out, ".parquet", replace=self.keep is not None)
+
+    def _settings(self, seeds: int, bar: Progress, task: TaskID) -> dict[str, Any]:
+        return {
+            "num_steps": self.steps,
+            "num_seeds": seeds,
+            "split": self.split,
+            "data_dir": self.data_dir,
+            "store": self.keep and EvaluationStore(self.keep),
+            "report": lambda progress: show_evaluation(bar, task, progress),
+        }
+
+    def _interrupted(self, otherwise: str) -> "_Interrupted":
+        if self.keep:
+            return _Interrupted(f"Interrupted; nothing is lost. The same command goes on from what is in {self.keep}.")
+        return _Interrupted(f"Interrupted; {otherwise}. With --keep FOLDER it could go on from there.")
 
 
 @dataclass(frozen=True)
@@ -173,27 +194,21 @@ class Evaluate(_Measurement):
     """Draw the curves into this PNG, PDF or SVG file."""
 
     def run(self) -> None:
-        check_free(self.out, ".parquet")
+        self._check_out()
         with progress_bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
             try:
                 table = evaluate(
                     self.optimizers,
                     self.on,
-                    num_steps=self.steps,
-                    num_seeds=self.seeds,
-                    split=self.split,
-                    data_dir=self.data_dir,
-                    report=lambda progress: show_evaluation(bar, task, progress),
+                    **self._settings(self.seeds, bar, task),
                     finished=lambda so_far: write(so_far, self.out),
                 )
             except KeyboardInterrupt:
-                kept = (
-                    f"the pairs finished so far are in {self.out}"
-                    if self.out and self.out.exists()
-                    else "nothing was written"
-                )
-                raise _Interrupted(f"Interrupted; {kept}.") from None
+                written = self.out and self.out.exists()
+                raise self._interrupted(
+                    f"the pairs finished so far are in {self.out}" if written else "nothing was written"
+                ) from None
         if self.plot:
             plot_curves(table, self.plot)
         print_summary(summarize(table), self.json)
@@ -211,18 +226,13 @@ class Tune(_Measurement):
     """Independent starts of each learning rate."""
 
     def run(self) -> None:
-        check_free(self.out, ".parquet")
+        self._check_out()
         with progress_bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
-            best, table = tune(
-                self.optimizer,
-                self.on,
-                num_steps=self.steps,
-                num_seeds=self.seeds,
-                split=self.split,
-                data_dir=self.data_dir,
-                report=lambda progress: show_evaluation(bar, task, progress),
-            )
+            try:
+                best, table = tune(self.optimizer, self.on, **self._settings(self.seeds, bar, task))
+            except KeyboardInterrupt:
+                raise self._interrupted("nothing was written") from None
         write(table, self.out)
         print_summary(summarize(table), self.json, best=best)
 

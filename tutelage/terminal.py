@@ -57,12 +57,12 @@ def show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> N
     )
 
 
-def check_free(path: Path | None, suffix: str) -> None:
+def check_free(path: Path | None, suffix: str, replace: bool = False) -> None:
     if path is None:
         return
     if path.suffix != suffix:
         raise ValueError(f"--out names a {suffix} file, not {path}.")
-    if path.exists():
+    if path.exists() and not replace:
         raise FileExistsError(f"{path} exists already: name another file, or remove it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")

@@ -3,11 +3,13 @@
 from .evaluate import EvaluationProgress, evaluate
 from .plot import plot_curves
 from .rollout import rollout
+from .store import EvaluationStore
 from .summary import describe, final_log_losses, summarize
 from .tune import tune
 
 __all__ = [
     "EvaluationProgress",
+    "EvaluationStore",
     "describe",
     "evaluate",
     "final_log_losses",

@@ -1,25 +1,18 @@
-"""Evaluation: many seeds of a rollout side by side, window by window, as a tidy table."""
+"""Evaluation: optimizers on optimizees from the same seeds, as a tidy table."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
 
 from ..interop.loading import resolve_optimizer
 from ..optimizees import Optimizee, Split, expand, optimizee
-from .rollout import Optimizer, RolloutState, advance_rollout, start_rollout, window_means
-
-WINDOW = 100
-SEEDS = "seeds"
+from .pair import WINDOW, evaluate_pair
+from .rollout import Optimizer
+from .store import EvaluationStore
 
 SCHEMA = {
     "optimizer": pl.String,
@@ -50,73 +43,6 @@ class EvaluationProgress:
 Report = Callable[[EvaluationProgress], None]
 
 
-def _mesh() -> Mesh:
-    return jax.make_mesh((jax.device_count(),), (SEEDS,), axis_types=(AxisType.Auto,))
-
-
-def _on_all_devices(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call `function` with its arguments but the last on every device, and the last cut along seeds."""
-    everywhere, by_seed = PartitionSpec(), PartitionSpec(SEEDS)
-    specs = (*[everywhere] * (len(arguments) - 1), by_seed)
-    return jax.shard_map(function, mesh=_mesh(), in_specs=specs, out_specs=by_seed, check_vma=False)(*arguments)
-
-
-@eqx.filter_jit
-def _start(optimizer: Optimizer, problem: Optimizee, seeds: Int[Array, " seeds"]) -> RolloutState:
-    arrays, static = eqx.partition(optimizer, eqx.is_array)
-
-    def start(arrays, problem, seeds):
-        whole = eqx.combine(arrays, static)
-        return jax.vmap(lambda seed: start_rollout(whole, problem, jax.random.key(seed)))(seeds)
-
-    return _on_all_devices(start, arrays, problem, seeds)
-
-
-@eqx.filter_jit
-def _advance(
-    optimizer: Optimizer, problem: Optimizee, states: RolloutState
-) -> tuple[RolloutState, Float[Array, " seeds"]]:
-    arrays, static = eqx.partition(optimizer, eqx.is_array)
-
-    def advance(arrays, problem, states):
-        whole = eqx.combine(arrays, static)
-        states, losses = jax.vmap(lambda state: advance_rollout(whole, problem, state, WINDOW))(states)
-        return states, window_means(losses, WINDOW)[:, 0]
-
-    return _on_all_devices(advance, arrays, problem, states)
-
-
-def evaluate_pair(
-    optimizer: Optimizer,
-    problem: Optimizee,
-    *,
-    num_steps: int,
-    num_seeds: int,
-    report: Callable[[int, np.ndarray], None] = lambda window, losses: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean losses [windows, seeds] of `optimizer` on `problem`, and the seconds [windows] that each window took.
-
-    Seeds 0 … `num_seeds` - 1 are mapped over and sharded over all devices (filled up to a multiple of their number).
-    The seconds are those of all seeds together, without compilation.
-    """
-    if num_steps < WINDOW or num_steps % WINDOW:
-        raise ValueError(f"The number of steps must be a multiple of {WINDOW}, not {num_steps}.")
-    if num_seeds < 1:
-        raise ValueError(f"The number of seeds must be 1 or more, not {num_seeds}.")
-    problem = jax.device_put(problem, NamedSharding(_mesh(), PartitionSpec()))  # once, not at every window
-    filled = -(-num_seeds // jax.device_count()) * jax.device_count()
-    states = _start(optimizer, problem, jnp.arange(filled))
-    jax.block_until_ready(_advance(optimizer, problem, states))  # compiles, so that the times below do not
-    losses, seconds = [], []
-    for window in range(num_steps // WINDOW):
-        before = time.perf_counter()
-        states, means = _advance(optimizer, problem, states)
-        losses.append(np.asarray(means)[:num_seeds])
-        seconds.append(time.perf_counter() - before)
-        report(window + 1, losses[-1])
-    return np.array(losses), np.array(seconds)
-
-
 def to_table(optimizer: str, optimizee_name: str, split: str, losses: np.ndarray, seconds: np.ndarray) -> pl.DataFrame:
     """Losses [windows, seeds] and seconds [windows] as a tidy table, a row per window and seed.
 
@@ -144,6 +70,7 @@ def evaluate(
     num_seeds: int = 10,
     split: Split = "test",
     data_dir: str | Path | None = None,
+    store: EvaluationStore | None = None,
     report: Report = lambda progress: None,
     finished: Callable[[pl.DataFrame], None] = lambda so_far: None,
 ) -> pl.DataFrame:
@@ -154,7 +81,8 @@ def evaluate(
         on: names of optimizees, or optimizees by name.
         num_steps: a multiple of 100.
         split: of the optimizees' data; by the paper's protocol, the test images are what is trained on here.
-        report: called after each window of 100 steps.
+        store: keeps finished pairs and where the unfinished one stands, so that the same call goes on from there.
+        report: called after each window of 100 steps that is computed.
         finished: called with the table so far after each pair.
 
     Returns:
@@ -179,7 +107,12 @@ def evaluate(
             report(EvaluationProgress(name, problem, window, num_steps // WINDOW, number, len(pairs), losses))
 
         losses, seconds = evaluate_pair(
-            optimizers[name], on[problem], num_steps=num_steps, num_seeds=num_seeds, report=window_done
+            optimizers[name],
+            on[problem],
+            num_steps=num_steps,
+            num_seeds=num_seeds,
+            store=store,
+            report=window_done,
         )
         tables.append(to_table(name, problem, split, losses, seconds))
         finished(pl.concat(tables))

@@ -9,6 +9,7 @@ import polars as pl
 from ..optimizees import Split, optimizee
 from ..optimizers import HandDesigned, parse_hand_designed
 from .evaluate import Report, evaluate
+from .store import EvaluationStore
 from .summary import summarize
 
 GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -23,6 +24,7 @@ def tune(
     num_seeds: int = 3,
     split: Split = "test",
     data_dir: str | Path | None = None,
+    store: EvaluationStore | None = None,
     report: Report = lambda progress: None,
     announce: Callable[[str], None] = lambda optimizer: None,
 ) -> tuple[str, pl.DataFrame]:
@@ -33,6 +35,7 @@ def tune(
     Args:
         name: a hand-designed optimizer, with other hyperparameters where wanted, as in `sgd:momentum=0.9`.
         on: name of the optimizee.
+        store: keeps finished learning rates and where the unfinished one stands, as in `evaluate`.
         announce: called with each candidate before it runs.
 
     Returns:
@@ -63,6 +66,7 @@ def tune(
                 num_steps=num_steps,
                 num_seeds=num_seeds,
                 split=split,
+                store=store,
                 report=report,
             )
         mean = summarize(tables[rate])["mean"][0]

@@ -5,7 +5,6 @@ from .config import TrainingConfig
 from .curriculum import Curriculum, Decision, Schedule
 from .recipe import recipe
 from .technique import (
-    TECHNIQUES,
     ImitationSettings,
     RandomLengths,
     SelfImprovingSettings,
@@ -15,7 +14,6 @@ from .technique import (
 from .trainer import Event, train
 
 __all__ = [
-    "TECHNIQUES",
     "Augmentation",
     "Curriculum",
     "Decision",

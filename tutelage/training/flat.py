@@ -1,12 +1,14 @@
-"""A task seen as a function of one vector of coordinates."""
+"""Tasks seen as functions of one vector of coordinates, for the objectives that go through blocks of these."""
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from .augmentation import Constants
 from .objective import Point, TaskObjective
+from .parallel import COORDINATES, CoordinateShard
 
 
 class FlatTask:
@@ -28,6 +30,27 @@ class FlatTask:
         return Point(point.loss, ravel_pytree(point.derivative)[0], ravel_pytree(point.seen)[0])
 
 
+def start_flat(
+    objective: TaskObjective, keys: Key[Array, " tasks"]
+) -> tuple[Constants, Float[Array, "tasks coordinates"]]:
+    """What stays the same throughout each task, and its fresh start."""
+    constants = jax.vmap(objective.draw)(keys)
+    return constants, jax.vmap(lambda constants, key: FlatTask(objective, constants).init(key))(constants, keys)
+
+
+def flat_points(
+    objective: TaskObjective,
+    constants: Constants,
+    params: Float[Array, "tasks coordinates"],
+    keys: Key[Array, " tasks"],
+    segment_keys: Key[Array, " tasks"],
+) -> Point:
+    """One point of every task."""
+    return jax.vmap(lambda constants, *point: FlatTask(objective, constants).point(*point))(
+        constants, params, keys, segment_keys
+    )
+
+
 def num_coordinates(objective: TaskObjective) -> int:
     """Of each task."""
 
@@ -35,3 +58,8 @@ def num_coordinates(objective: TaskObjective) -> int:
         return FlatTask(objective, objective.draw(key)).init(key)
 
     return jax.eval_shape(start, jax.eval_shape(lambda: jax.random.key(0))).size
+
+
+def coordinate_shard(objective: TaskObjective) -> CoordinateShard:
+    """How each task's coordinates are cut over the devices; inside `shard_map`."""
+    return CoordinateShard(num_coordinates(objective), lax.axis_size(COORDINATES))

@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .augmentation import Constants
-from .flat import FlatTask, num_coordinates
-from .objective import Segment, TaskObjective, finite_tasks, mean_over_tasks, sum_finite
-from .parallel import COORDINATES, TASKS, CoordinateShard
+from .flat import coordinate_shard, flat_points, num_coordinates, start_flat
+from .objective import Segment, TaskObjective, begin, finite_tasks, mean_over_tasks, sum_finite
+from .parallel import COORDINATES, TASKS
 from .replay import replay_gradient
 from .teachers import Teachers
 
@@ -52,30 +52,21 @@ class Imitation(TaskObjective):
 class BlockwiseImitation(Imitation):
     """For coordinatewise optimizers: block by block of coordinates, on recorded gradients."""
 
-    def _shard(self) -> CoordinateShard:
-        return CoordinateShard(num_coordinates(self), lax.axis_size(COORDINATES))
-
     def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Imitated:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        constants = jax.vmap(self.draw)(keys)
-        params = jax.vmap(lambda constants, key: FlatTask(self, constants).init(key))(constants, keys)
-        state = optimizer.init_coordinates(len(keys) * self._shard().size)
+        constants, params = start_flat(self, keys)
+        state = optimizer.init_coordinates(len(keys) * coordinate_shard(self).size)
         teachers = jax.vmap(self.teachers.init)(params)
         return Imitated(keys, constants, params, teachers, state, jnp.ones(len(keys), bool))
 
     def segment(self, optimizer: LearnedOptimizer, carry: Imitated, keys: Key[Array, " tasks"]) -> Segment:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        shard, num_tasks = self._shard(), keys.shape[0]
-
-        @jax.vmap
-        def evaluate(constants, params, key, segment_key):
-            return FlatTask(self, constants).point(params, key, segment_key)
-
+        shard, num_tasks = coordinate_shard(self), keys.shape[0]
         act = jax.vmap(self.teachers.act, in_axes=(None, 0, 0, 0))
 
         def step(loop, point_keys):
             params, states = loop
-            point = evaluate(carry.constants, params, point_keys, keys)
+            point = flat_points(self, carry.constants, params, point_keys, keys)
             updates, states = act(self.chosen, point.seen, states, params)
             return (params + updates, states), (point.loss, shard.local(point.seen), shard.local(updates))
 
@@ -115,8 +106,7 @@ class AutodiffImitation(Imitation):
         self, optimizer: LearnedOptimizer, carry: Imitated, keys: Key[Array, " steps"], segment_key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], tuple[Float[Array, " steps"], Imitated]]:
         """The imitation loss of one task's segment; with the teacher's losses and the carry."""
-        learned_start = start_optimizer(optimizer, carry.params, carry.key)
-        state = jax.tree.map(lambda new, old: jnp.where(carry.is_first, new, old), learned_start, carry.state)
+        state = begin(carry.is_first, start_optimizer(optimizer, carry.params, carry.key), carry.state)
 
         @jax.checkpoint
         def follow(optimizer, point, state, params, updates):

@@ -176,6 +176,11 @@ class TaskObjective(MetaObjective):
         return jax.vmap(lambda key: jax.random.split(key, points), out_axes=1)(keys)
 
 
+def begin(is_first: Bool[Array, ""], start: PyTree, state: PyTree) -> PyTree:
+    """`start` in the first segment, so that it gets a gradient where it is learned, and `state` in later ones."""
+    return jax.tree.map(lambda new, old: jnp.where(is_first, new, old), start, state)
+
+
 def finite_tasks(*arrays: Float[Array, "_ tasks ..."]) -> Bool[Array, " tasks"]:
     """For each task, whether every number is finite, on all devices that share it."""
     finite = jnp.stack([jnp.isfinite(x).all(axis=(0, *range(2, x.ndim))) for x in arrays]).all(axis=0)

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..optimizers import CoordinatewiseOptimizer
+from .objective import begin
 
 # Coordinates in a block. On a CPU the activations of a block should stay in cache; other devices want long rows.
 BLOCK_SIZE_CPU = 256
@@ -79,9 +80,7 @@ def replay_gradient(
 
     def block_value(trainable, state, gradients, targets, weights):
         optimizer = eqx.combine(trainable, fixed)
-        start = optimizer.init_coordinates(size)
-        state = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), start, state)
-        updates, state = replay(optimizer, state, gradients)
+        updates, state = replay(optimizer, begin(is_first, optimizer.init_coordinates(size), state), gradients)
         return jnp.sum(weights * objective(updates, targets)), state
 
     def body(totals, block):

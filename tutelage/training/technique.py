@@ -131,7 +131,6 @@ _PACES["l2o-scale-as-released"] = _PACES["l2o-scale"]
 
 LENGTHS = ("plain", "augmented", "cl", "random-lengths")
 ADDITIONS = ("il", "self-improving")
-TECHNIQUES = (*LENGTHS, *ADDITIONS, "cl-il")
 
 
 def _parts(name: str) -> tuple[str, list[str]]:

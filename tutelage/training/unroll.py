@@ -15,9 +15,9 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .augmentation import Constants
-from .flat import FlatTask, num_coordinates
-from .objective import Mixture, Segment, TaskObjective, finite_tasks, mean_over_tasks, sum_finite
-from .parallel import COORDINATES, TASKS, CoordinateShard
+from .flat import coordinate_shard, flat_points, start_flat
+from .objective import Mixture, Segment, TaskObjective, begin, finite_tasks, mean_over_tasks, sum_finite
+from .parallel import COORDINATES, TASKS
 from .replay import replay_gradient
 
 
@@ -56,33 +56,24 @@ class BlockwiseUnroll(Unroll):
 
     def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Unrolled:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        shard = self._shard()
-        constants = jax.vmap(self.draw)(keys)
-        params = jax.vmap(lambda constants, key: FlatTask(self, constants).init(key))(constants, keys)
+        constants, params = start_flat(self, keys)
         return Unrolled(
             keys,
             constants,
             params,
-            optimizer.init_coordinates(len(keys) * shard.size),
+            optimizer.init_coordinates(len(keys) * coordinate_shard(self).size),
             jax.vmap(self.teacher_states)(params),
             jnp.zeros(len(keys), params.dtype),
             jnp.ones(len(keys), bool),
         )
 
-    def _shard(self) -> CoordinateShard:
-        return CoordinateShard(num_coordinates(self), lax.axis_size(COORDINATES))
-
     def segment(self, optimizer: LearnedOptimizer, carry: Unrolled, keys: Key[Array, " tasks"]) -> Segment:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
-        shard, num_tasks = self._shard(), keys.shape[0]
-
-        @jax.vmap
-        def evaluate(constants, params, key, segment_key):
-            return FlatTask(self, constants).point(params, key, segment_key)
+        shard, num_tasks = coordinate_shard(self), keys.shape[0]
 
         def step(loop, point_keys):
             params, state, teacher_states = loop
-            point = evaluate(carry.constants, params, point_keys, keys)
+            point = flat_points(self, carry.constants, params, point_keys, keys)
             seen = shard.local(point.seen)
             updates, state = optimizer.step(seen.reshape(-1), state)
             updates, learned = shard.gather(updates.reshape(num_tasks, -1)), None
@@ -100,7 +91,7 @@ class BlockwiseUnroll(Unroll):
             step, (carry.params, carry.state, carry.teachers), batch_keys[:-1]
         )
         params, state, teacher_states = loop
-        last = evaluate(carry.constants, params, batch_keys[-1], keys)
+        last = flat_points(self, carry.constants, params, batch_keys[-1], keys)
         losses = jnp.concatenate([losses, last.loss[None]])
         initial_loss = jnp.where(carry.is_first, losses[0], carry.initial_loss)
         weights = jax.vmap(jax.grad(self.meta_loss), in_axes=(1, 0), out_axes=1)(losses, initial_loss)
@@ -196,8 +187,7 @@ class AutodiffUnroll(Unroll):
         self, optimizer: LearnedOptimizer, carry: Unrolled, keys: Key[Array, " points"], segment_key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], tuple[Float[Array, " points"], Unrolled]]:
         """The meta-loss of one task's segment, differentiable in the optimizer; with the losses and the carry."""
-        learned_start = start_optimizer(optimizer, carry.params, carry.key)
-        state = jax.tree.map(lambda new, old: jnp.where(carry.is_first, new, old), learned_start, carry.state)
+        state = begin(carry.is_first, start_optimizer(optimizer, carry.params, carry.key), carry.state)
         update = jax.checkpoint(_update, prevent_cse=False)
 
         def step(loop, key):

@@ -1,0 +1,60 @@
+"""A folder that keeps evaluations: the finished ones, and where an unfinished one stands."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+
+class Kept(NamedTuple):
+    """What the folder has of an evaluation."""
+
+    losses: np.ndarray
+    """[windows, seeds]"""
+    seconds: np.ndarray
+    """[windows]"""
+    state: list[np.ndarray]
+    """What the next window starts from, each with the axis of seeds first; empty for a finished evaluation."""
+
+
+class EvaluationStore:
+    """Evaluations by a key that says all that determines them.
+
+    Each is one file, which is replaced at once, so that a crash at any moment leaves the last whole one.
+    """
+
+    def __init__(self, folder: str | Path):
+        """The folder is made when the first evaluation is kept."""
+        self.folder = Path(folder)
+
+    def path(self, key: str) -> Path:
+        """The file of an evaluation."""
+        return self.folder / f"{key}.safetensors"
+
+    def load(self, key: str) -> Kept | None:
+        """What there is; None where there is nothing yet.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            arrays = load_file(path)
+            state = [arrays[f"state/{index}"] for index in range(len(arrays) - 2)]
+            return Kept(arrays["losses"], arrays["seconds"], state)
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}): remove it, and that evaluation begins again."
+            ) from error
+
+    def save(self, key: str, losses: np.ndarray, seconds: np.ndarray, state: list[np.ndarray]) -> None:
+        """Replace what there is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"losses": losses, "seconds": seconds} | {f"state/{i}": leaf for i, leaf in enumerate(state)}
+        partial = self.path(key).with_suffix(".partial")
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+        partial.replace(self.path(key))
