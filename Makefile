@@ -29,7 +29,7 @@ lint: .venv/installed-dev
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest --numprocesses=auto
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 benchmark: .venv/installed .venv/installed-torch
 	$(BIN)/python benchmarks/unroll.py

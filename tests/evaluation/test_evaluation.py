@@ -1,3 +1,9 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +15,6 @@ import tutelage
 from tests.problems import Quadratic
 from tutelage.evaluation import describe, plot_curves, summarize
 from tutelage.evaluation.tune import _neighbour
-from tutelage.interop import load
 from tutelage.optimizers import L2ODM, HandDesigned
 
 PROBLEM = Quadratic(jnp.linspace(-1, 1, 7))
@@ -115,9 +120,12 @@ def test_mistakes_are_named():
 def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path):
     # about -1.6 at 1,000 steps, in the protocol's evaluation on the test images
     oracle("l2o_dm")
-    import os
-
-    optimizer = load(os.path.join(os.environ["TUTELAGE_ORACLE"], "l2o_dm.npz"))  # noqa: PTH118
-    table = tutelage.evaluate({"dm": optimizer}, ["mlp-orig"], num_steps=1_000, num_seeds=2)
-    (row,) = summarize(table).to_dicts()
+    weights = str(Path(os.environ["TUTELAGE_ORACLE"]) / "l2o_dm.npz")
+    out = subprocess.run(
+        [sys.executable, "-m", "tutelage.cli", "evaluate", weights, "--steps", "1000", "--seeds", "2", "--json"],
+        env=os.environ | {"XLA_FLAGS": ""},  # 2,000 steps: worth optimizing
+        capture_output=True,
+        check=True,
+    ).stdout
+    (row,) = json.loads(out)["results"]
     assert row["mean"] == pytest.approx(-1.6, abs=0.4)

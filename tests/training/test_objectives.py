@@ -56,7 +56,8 @@ def test_blocks_agree_with_autodiff(variation):
 
 @pytest.mark.parametrize("create", [L2ODM.create, RNNProp.create, L2OScale.create])
 def test_the_unroll_is_the_loop_one_would_write(create):
-    optimizer, unroll = create(jax.random.key(0)), AutodiffUnroll(DIGITS, ObjectiveSettings(segment_length=2))
+    problem = Quadratic(jnp.linspace(-1, 1, 7))
+    optimizer, unroll = create(jax.random.key(0)), AutodiffUnroll(problem, ObjectiveSettings(segment_length=2))
     key = jax.random.split(jax.random.key(5), (2, 1))
 
     def loss(optimizer):
@@ -64,9 +65,9 @@ def test_the_unroll_is_the_loop_one_would_write(create):
         params, state, total = carry.params, carry.state, 0.0
         keys = unroll.point_keys(key[1])[:, 0]
         for number in range(3):
-            batch = DIGITS.sample(keys[number])
-            total = total + DIGITS.loss(params, batch)
-            gradient = jax.lax.stop_gradient(jax.grad(DIGITS.loss)(params, batch))
+            batch = problem.sample(keys[number])
+            total = total + problem.loss(params, batch)
+            gradient = jax.lax.stop_gradient(jax.grad(problem.loss)(params, batch))
             updates, state = optimizer.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
         return total
