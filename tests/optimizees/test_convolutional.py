@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tutelage.optimizees import ConvNet, Dataset, LeNet, NASCell, optimizee
+from tutelage.optimizees import ConvNet, Dataset, LeNet, NASCell, convolution, optimizee
 from tutelage.optimizees.convolution import (
     average_pool,
     batch_norm,
@@ -32,7 +32,11 @@ def images(*shape):
         (13, 13, 16, 5, 32, 1, "VALID"),
     ],
 )
-def test_patches_are_xlas_convolution(height, width, inputs, size, outputs, stride, padding):
+@pytest.mark.parametrize("whole", [True, False])
+def test_patches_are_xlas_convolution(height, width, inputs, size, outputs, stride, padding, whole, monkeypatch):
+    if not whole:  # one image after the other
+        monkeypatch.setattr(convolution, "_WHOLE_PATCHES", 0)
+        monkeypatch.setattr(convolution, "_CACHED_PATCHES", 0)
     x, kernel = images(2, height, width, inputs), images(size, size, inputs, outputs)
     direct = convolve_directly(x, kernel, stride, padding)
     np.testing.assert_allclose(convolve_patches(x, kernel, stride, padding), direct, atol=2e-4)

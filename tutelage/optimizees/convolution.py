@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 Padding = Literal["SAME", "VALID"]
 Images = Float[Array, "batch height width channels"]
-_CACHED_PATCHES = 2**19  # numbers: 2 MB
+# Numbers: up to 10 MB of patches are made at once, so that all cores share them, and more than that 2 MB at a time.
+_WHOLE_PATCHES, _CACHED_PATCHES = 5 * 2**19, 2**19
 
 
 def convolve(
@@ -40,8 +41,8 @@ def convolve_patches(images, kernel, stride, padding):
 
     A row holds the patch of one output pixel. Where that would be copied in many short pieces (a large kernel on
     few channels) it covers several pixels side by side, and the matrix holds the kernel once for each, shifted.
-    The patches of a large batch are tens of megabytes. Those of a few images stay in the processor's cache, so only
-    as many are made at a time, and the backward pass makes them anew.
+    The patches of a batch may be tens of megabytes. Those of a few images stay in the processor's cache, so then
+    only as many are made at a time, and the backward pass makes them anew.
     """
     height, width, inputs, outputs = kernel.shape
     if padding == "SAME":
@@ -75,9 +76,14 @@ def convolve_patches(images, kernel, stride, padding):
     for pixel in range(pixels):
         shifts[pixel * stride + np.arange(width), pixel, np.arange(width)] = 1
     matrix = jnp.einsum("spx,yxio->ysipo", shifts, kernel).reshape(length, pixels * outputs)
-    fitting = _CACHED_PATCHES // (new_height * new_width // pixels * length)
-    at_once = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max(fitting, 1))
-    results = lax.map(jax.checkpoint(lambda few: patches(few) @ matrix), images.reshape(-1, at_once, *images.shape[1:]))
+    of_an_image = new_height * new_width // pixels * length
+    if batch * of_an_image <= _WHOLE_PATCHES:
+        results = patches(images) @ matrix
+    else:
+        fitting = max(_CACHED_PATCHES // of_an_image, 1)
+        at_once = max(n for n in range(1, fitting + 1) if batch % n == 0)
+        few_by_few = images.reshape(-1, at_once, *images.shape[1:])
+        results = lax.map(jax.checkpoint(lambda few: patches(few) @ matrix), few_by_few)
     return results.reshape(batch, new_height, new_width, outputs)
 
 
