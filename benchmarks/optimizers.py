@@ -75,8 +75,9 @@ def meta_gradient(name, problem) -> tuple[Callable, tuple]:
 
 def medians(candidates: dict[str, tuple[Callable, tuple]], repetitions: int) -> dict[str, tuple[float, float]]:
     """Milliseconds per step and temporary megabytes of each candidate."""
-    seconds = interleaved_medians({n: partial(f, *a) for n, (f, a) in candidates.items()}, repetitions)
-    memory = {n: f.lower(*a).compile().memory_analysis().temp_size_in_bytes / 1e6 for n, (f, a) in candidates.items()}
+    compiled = {name: function.lower(*arguments).compile() for name, (function, arguments) in candidates.items()}
+    seconds = interleaved_medians({n: partial(f, *candidates[n][1]) for n, f in compiled.items()}, repetitions)
+    memory = {name: function.memory_analysis().temp_size_in_bytes / 1e6 for name, function in compiled.items()}
     return {name: (1e3 * total / SEGMENT_LENGTH, memory[name]) for name, total in seconds.items()}
 
 
