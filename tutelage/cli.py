@@ -7,16 +7,26 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg, subcommand
 
 from .evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
-from .experiments import demo
+from .experiments import PartsFailedError, ScaleName, demo, experiment_names, render, reproduce
 from .interop import load_published
 from .optimizees import DataError, Split
 from .optimizers import save_weights
-from .terminal import check_free, console, print_summary, progress_bar, show_evaluation, show_training, write
+from .terminal import (
+    check_free,
+    console,
+    print_summary,
+    progress_bar,
+    show_campaign,
+    show_evaluation,
+    show_training,
+    write,
+)
 from .training import Augmentation, Event, TrainingConfig, recipe, train
 from .training.config import Estimator, Objective
 from .training.technique import Variant
@@ -237,6 +247,47 @@ class Tune(_Measurement):
         print_summary(summarize(table), self.json, best=best)
 
 
+_EXPERIMENTS = f"One of {', '.join(experiment_names())}, or all."
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """An experiment of the paper: train what it needs, tune, evaluate, and write a report with the paper's claims."""
+
+    experiment: Annotated[Positional[str], arg(metavar="FIGURE", help=_EXPERIMENTS)]
+    scale: ScaleName = "small"
+    """How much of it: smoke takes a minute, small an afternoon or more, paper a GPU."""
+    folder: Path = Path("reproduction")
+    """Keeps all that is computed, so that the same command goes on where it was, and holds the reports."""
+    workers: int | None = None
+    """Processes at work side by side (default: one for each device)."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    report_only: bool = False
+    """Write the report anew from the tables in the folder, computing nothing."""
+
+    def run(self) -> None:
+        if self.report_only:
+            console.print(f"Report: {render(self.experiment, self.scale, self.folder)}")
+            return
+        jax.config.update("jax_platforms", "cpu")  # a GPU is the workers'
+        with show_campaign() as report:
+            try:
+                page = reproduce(
+                    self.experiment,
+                    self.scale,
+                    self.folder,
+                    workers=self.workers,
+                    data_dir=self.data_dir,
+                    report=report,
+                )
+            except KeyboardInterrupt:
+                raise _Interrupted(
+                    f"Interrupted; nothing is lost. The same command goes on from what is in {self.folder}."
+                ) from None
+        console.print(f"Report: {page}")
+
+
 @dataclass(frozen=True)
 class Import:
     """Write published weights in our format."""
@@ -268,6 +319,7 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
+    | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Import, subcommand("import")]
 )
 
@@ -284,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FileExistsError) as error:
         console.print(f"tutelage: {error}", soft_wrap=True)
         return 2
-    except (DataError, OSError, _Interrupted) as error:
+    except (DataError, OSError, PartsFailedError, _Interrupted) as error:
         console.print(f"tutelage: {error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -1,15 +1,29 @@
 """What the terminal shows, and the files that commands write."""
 
+import contextlib
 import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
 from .evaluation import EvaluationProgress, describe
+from .experiments import CampaignProgress
 from .training import Event
 
 console = Console(stderr=True, highlight=False)
@@ -55,6 +69,34 @@ def show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> N
         total=progress.total_pairs * progress.total_windows,
         detail=f"loss {progress.losses.mean():.3g}",
     )
+
+
+@contextlib.contextmanager
+def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
+    """A bar for the whole campaign and one for each part at work; without a terminal, a line now and then."""
+    with progress_bar(quiet=False) as bar:
+        whole = bar.add_task("starting", total=100, detail="")
+        rows: dict[str, TaskID] = {}
+        said = -math.inf
+
+        def report(progress: CampaignProgress) -> None:
+            nonlocal said
+            parts = f"{progress.finished} of {progress.total} parts"
+            seconds = progress.seconds_left
+            left = "" if seconds is None else f"about {timedelta(seconds=round(seconds))} left"
+            bar.update(whole, description=parts, completed=int(100 * progress.share), detail=left)
+            for title in set(rows) - set(progress.running):
+                bar.remove_task(rows.pop(title))
+            for title, (share, where) in progress.running.items():
+                if title not in rows:
+                    rows[title] = bar.add_task(title, total=100, detail="")
+                bar.update(rows[title], completed=int(100 * share), detail=where)
+            if not console.is_terminal and (time.monotonic() > said + 60 or progress.finished == progress.total):
+                said = time.monotonic()
+                running = [f"{title} {share:.0%}, {where}" for title, (share, where) in progress.running.items()]
+                console.print("; ".join(filter(None, (f"{progress.share:.0%}, {parts}", left, *running))))
+
+        yield report
 
 
 def check_free(path: Path | None, suffix: str, replace: bool = False) -> None:

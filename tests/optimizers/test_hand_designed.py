@@ -33,6 +33,13 @@ def test_further_hyperparameters():
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), a, b)
 
 
+def test_cosine_schedule():
+    ours = updates(parse_hand_designed("adam:learning_rate=0.02,cosine_steps=4"), steps=7)
+    theirs = updates(optax.adam(optax.cosine_decay_schedule(0.02, 4)), steps=7)
+    for a, b in zip(ours, theirs, strict=True):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), a, b)
+
+
 def test_another_learning_rate_is_not_another_program():
     compiled = jax.jit(lambda optimizer: optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0])
     compiled(parse_hand_designed("adam:learning_rate=0.1"))
@@ -43,7 +50,8 @@ def test_another_learning_rate_is_not_another_program():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adma:learning_rate=1", "known: adabelief"),
+        ("adma:learning_rate=1", "did you mean adam"),
+        ("adam:learning_rate=1,cosine_steps=0", "greater than 0"),
         ("adam", "needs a learning rate"),
         ("adam:learning_rate=fast", "key=number"),
         ("adam:learning_rate", "key=number"),

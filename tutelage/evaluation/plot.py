@@ -6,27 +6,39 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+PANELS_IN_A_ROW = 3
+
 
 def plot_curves(table: pl.DataFrame, path: str | Path) -> None:
+    """Write `curves` to a PNG, PDF or SVG file."""
+    curves(table).savefig(path, dpi=140)
+
+
+def curves(table: pl.DataFrame) -> Figure:
     """Draw, per optimizee, the mean over seeds of the log-loss with a band of one standard deviation.
 
     A curve stops where the first of its seeds diverges, at a cross, and the legend says so.
     """
     optimizees = table["optimizee"].unique(maintain_order=True)
-    figure = Figure(figsize=(6.4 * len(optimizees), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(optimizees), squeeze=False)[0]
-    for axis, name in zip(axes, optimizees, strict=True):
-        for optimizer in table["optimizer"].unique(maintain_order=True):
-            rows = table.filter(optimizee=name, optimizer=optimizer)
-            if len(rows):
-                _draw(axis, optimizer, rows)
+    optimizers = table["optimizer"].unique(maintain_order=True)
+    columns = min(len(optimizees), PANELS_IN_A_ROW)
+    rows = -(-len(optimizees) // columns)
+    figure = Figure(figsize=(6.4 * columns, 4.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis in axes[len(optimizees) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes, optimizees, strict=False):
+        for number, optimizer in enumerate(optimizers):
+            runs = table.filter(optimizee=name, optimizer=optimizer)
+            if len(runs):
+                _draw(axis, optimizer, runs, f"C{number}")
         axis.set(title=name, xlabel="step", ylabel="log of the loss")
         axis.legend(fontsize="small", frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=140)
+    return figure
 
 
-def _draw(axis, optimizer: str, rows: pl.DataFrame) -> None:
+def _draw(axis, optimizer: str, rows: pl.DataFrame, color: str) -> None:
     wide = rows.pivot(on="seed", index="step", values="loss").sort("step")
     steps = wide["step"].to_numpy()
     losses = wide.drop("step").to_numpy().astype(float)
@@ -36,7 +48,7 @@ def _draw(axis, optimizer: str, rows: pl.DataFrame) -> None:
     mean, deviation = logs.mean(axis=1), logs.std(axis=1)
     diverged = int((~np.isfinite(losses[-1])).sum())
     label = optimizer if end == len(finite) else f"{optimizer} (diverged in {diverged} of {losses.shape[1]})"
-    (line,) = axis.plot(steps[:end], mean, label=label, linewidth=1.5)
-    axis.fill_between(steps[:end], mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.plot(steps[:end], mean, label=label, linewidth=1.5, color=color)
+    axis.fill_between(steps[:end], mean - deviation, mean + deviation, color=color, alpha=0.2, linewidth=0)
     if end < len(finite):
-        axis.plot(steps[max(end - 1, 0)], mean[-1] if end else 0.0, "x", color=line.get_color())
+        axis.plot(steps[max(end - 1, 0)], mean[-1] if end else 0.0, "x", color=color)

@@ -1,5 +1,6 @@
 """A folder that keeps evaluations: the finished ones, and where an unfinished one stands."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ class EvaluationStore:
         """The file of an evaluation."""
         return self.folder / f"{key}.safetensors"
 
+    def remove_partial(self) -> None:
+        """Remove what a killed process was writing. Nobody else may be writing."""
+        for partial in self.folder.glob("*.partial-*"):
+            partial.unlink()
+
     def load(self, key: str) -> Kept | None:
         """What there is; None where there is nothing yet.
 
@@ -55,6 +61,6 @@ class EvaluationStore:
         """Replace what there is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {"losses": losses, "seconds": seconds} | {f"state/{i}": leaf for i, leaf in enumerate(state)}
-        partial = self.path(key).with_suffix(".partial")
+        partial = self.path(key).with_suffix(f".partial-{os.getpid()}")  # others may be writing the same
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
         partial.replace(self.path(key))

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from ..naming import unknown_name
+
 NAMES = (
     "adabelief",
     "adadelta",
@@ -22,12 +24,14 @@ NAMES = (
     "sgd",
     "yogi",
 )
+COSINE_STEPS = "cosine_steps"
 
 
 class HandDesigned(eqx.Module):
     """An optimizer of optax whose numbers are array leaves, so that another learning rate needs no compilation.
 
-    Has `init` and `update` as `optax.GradientTransformationExtraArgs` does.
+    Has `init` and `update` as `optax.GradientTransformationExtraArgs` does. With `cosine_steps` the learning rate falls
+    to 0 over that many steps, as half a cosine.
     """
 
     name: str = eqx.field(static=True)
@@ -41,8 +45,8 @@ class HandDesigned(eqx.Module):
             ValueError: an unknown name or hyperparameter, or no learning rate.
         """
         if name not in NAMES:
-            raise ValueError(f'There is no hand-designed optimizer "{name}"; known: {", ".join(NAMES)}.')
-        accepted = inspect.signature(getattr(optax, name)).parameters
+            raise unknown_name("hand-designed optimizer", name, NAMES)
+        accepted = (*inspect.signature(getattr(optax, name)).parameters, COSINE_STEPS)
         unknown = set(hyperparameters) - set(accepted)
         if unknown:
             raise ValueError(
@@ -50,6 +54,8 @@ class HandDesigned(eqx.Module):
             )
         if "learning_rate" not in hyperparameters:
             raise ValueError(f"{name} needs a learning rate, as in {name}:learning_rate=0.01.")
+        if hyperparameters.get(COSINE_STEPS, 1) <= 0:
+            raise ValueError(f"{COSINE_STEPS} must be greater than 0, not {hyperparameters[COSINE_STEPS]}.")
         self.name = name
         self.numbers = {
             key: jnp.asarray(value, jnp.float32)
@@ -59,7 +65,10 @@ class HandDesigned(eqx.Module):
         self.switches = tuple((k, v) for k, v in hyperparameters.items() if isinstance(v, bool))
 
     def _transformation(self) -> optax.GradientTransformation:
-        return getattr(optax, self.name)(**self.numbers, **dict(self.switches))
+        numbers: dict[str, Any] = dict(self.numbers)
+        if COSINE_STEPS in numbers:
+            numbers["learning_rate"] = _cosine(numbers["learning_rate"], numbers.pop(COSINE_STEPS))
+        return getattr(optax, self.name)(**numbers, **dict(self.switches))
 
     def init(self, params: PyTree) -> Any:
         """As in optax."""
@@ -68,6 +77,11 @@ class HandDesigned(eqx.Module):
     def update(self, grads: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
         """As in optax."""
         return optax.with_extra_args_support(self._transformation()).update(grads, state, params, **extra)
+
+
+def _cosine(peak: Array, steps: Array) -> optax.Schedule:
+    """As optax's own, whose number of steps cannot be an array."""
+    return lambda count: peak * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count / steps, 1.0)))
 
 
 def parse_hand_designed(text: str) -> HandDesigned:

@@ -24,7 +24,7 @@ def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -
 
 
 def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoch: int, diverged: int) -> None:
-    """Write `card.md` from the settings and the log."""
+    """Write `card.md` from the settings and the log; where it is, the run is finished."""
     with run.metrics.open() as file:
         rows = [json.loads(line) for line in file]
     validations = [row for row in rows if "validation_loss" in row]
@@ -48,4 +48,6 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
         f"| {'yes' if row['best'] else ''} |"
         for row in validations
     ]
-    (run.path / CARD).write_text("\n".join(lines) + "\n")
+    partial = run.path / (CARD + ".partial")
+    partial.write_text("\n".join(lines) + "\n")
+    partial.replace(run.path / CARD)

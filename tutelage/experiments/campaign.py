@@ -1,0 +1,216 @@
+"""Running parts side by side, a worker process to each device, so that any interruption costs next to nothing.
+
+A part's own files are all that is kept: a run directory, or evaluations in a store. A campaign that is begun anew asks
+for every part again, and those that are finished answer at once.
+"""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from .devices import Devices
+from .parts import Part, Place, needed
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass
+class CampaignProgress:
+    """Where a campaign stands."""
+
+    total: int
+    """Parts."""
+    finished: int = 0
+    running: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """By title: the share that is done, and where the part stands in words."""
+    share: float = 0.0
+    """Of the whole campaign's expected time."""
+    seconds_left: float | None = None
+    """None until there is something to go by."""
+
+
+Report = Callable[[CampaignProgress], None]
+
+
+class PartsFailedError(RuntimeError):
+    """Some parts failed; all others were finished first."""
+
+
+def run_parts(
+    parts: Sequence[Part],
+    place: Place,
+    devices: Devices,
+    num_workers: int,
+    report: Report = lambda progress: None,
+) -> dict[Part, Any]:
+    """Run all parts, equal ones once, and return their results.
+
+    Args:
+        devices: what there is to work on.
+        num_workers: processes; each takes one of the devices, in turn.
+
+    Raises:
+        PartsFailedError: a part raised an error. All that do not need it were finished first.
+        BlockingIOError: another campaign is at work in this folder.
+    """
+    place.folder.mkdir(parents=True, exist_ok=True)
+    with _locked(place.folder / "lock"):
+        place.store.remove_partial()
+        return _Campaign(parts, place, devices, num_workers, report).run()
+
+
+class _Campaign:
+    def __init__(self, parts: Sequence[Part], place: Place, devices: Devices, num_workers: int, report: Report):
+        self.place = place
+        self.report = report
+        self.waiting = list(dict.fromkeys(parts))
+        self.expected = {part.title: part.seconds for part in self.waiting}
+        self.results: dict[Part, Any] = {}
+        self.failures: dict[Part, Exception] = {}
+        self.progress = CampaignProgress(len(self.waiting))
+        self.at_work: set[str] = set()
+        self.started: dict[str, float] = {}
+        self.spent = [0.0, 0.0]  # seconds, and those expected for the same
+        context = multiprocessing.get_context("spawn")
+        self.events = context.Queue()
+        self.stopping = context.Event()
+        places = context.Queue()
+        for number in range(num_workers):
+            places.put(number)
+        self.num_workers = num_workers
+        self.pool = ProcessPoolExecutor(
+            num_workers, context, _start_worker, (places, num_workers, devices.count, self.events, self.stopping)
+        )
+
+    def run(self) -> dict[Part, Any]:
+        running: dict[Future, Part] = {}
+        try:
+            while self.waiting or running:
+                self._submit(running)
+                done, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    self._end(running.pop(future), future)
+                self._update()
+        except BaseException:
+            self.stopping.set()
+            raise
+        finally:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.failures:
+            messages = dict.fromkeys(f"{error}" for error in self.failures.values())
+            raise PartsFailedError(
+                f"{len(self.failures)} of {self.progress.total} parts failed ({'; '.join(messages)}): "
+                "the others are finished and kept. The same command tries those again."
+            )
+        return self.results
+
+    def _submit(self, running: dict[Future, Part]) -> None:
+        """Hand out what can begin, no more than there are workers, so that what is finished is followed up at once."""
+        for part in list(self.waiting):
+            if len(running) >= self.num_workers:
+                return
+            before = needed(part)
+            if before is None or before in self.results:
+                self.waiting.remove(part)
+                self.at_work.add(part.title)
+                running[self.pool.submit(_run_part, part, self.place)] = part
+
+    def _end(self, part: Part, future: Future) -> None:
+        self.at_work.remove(part.title)
+        self.progress.running.pop(part.title, None)
+        began = self.started.pop(part.title, None)
+        if began is not None:
+            self.spent[0] += time.monotonic() - began
+            self.spent[1] += self.expected[part.title]
+        try:
+            self.results[part] = future.result()
+        except BrokenProcessPool as error:
+            raise PartsFailedError(
+                "A worker process ended unexpectedly, perhaps for want of memory: try the same command with fewer "
+                "--workers. What is finished is kept."
+            ) from error
+        except Exception as error:
+            self._fail(part, error)
+        self.progress.finished += 1
+
+    def _fail(self, part: Part, error: Exception) -> None:
+        self.failures[part] = error
+        for follower in [other for other in self.waiting if needed(other) == part]:
+            self.waiting.remove(follower)
+            self._fail(follower, error)
+            self.progress.finished += 1
+
+    def _update(self) -> None:
+        while not self.events.empty():
+            title, share, where = self.events.get()
+            if title in self.at_work:  # not what a finished part had said before
+                self.started.setdefault(title, time.monotonic())
+                self.progress.running[title] = (share, where)
+        running = {title: share for title, (share, _) in self.progress.running.items()}
+        unfinished = {part.title for part in self.waiting} | set(running)
+        left = sum(self.expected[title] * (1 - running.get(title, 0.0)) for title in unfinished)
+        total = sum(self.expected.values())
+        self.progress.share = 1 - left / total
+        now = time.monotonic()
+        spent = self.spent[0] + sum(now - self.started[title] for title in running)
+        worth = self.spent[1] + sum(self.expected[title] * share for title, share in running.items())
+        self.progress.seconds_left = left * spent / worth / self.num_workers if worth > 0 else None
+        self.report(self.progress)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"Another campaign is at work in {path.parent}: wait for it, or name another folder."
+            ) from None
+        yield
+
+
+# In a worker: where to tell of progress, and whether to stop.
+_events: Any = None
+_stopping: Any = None
+
+
+def _start_worker(places: Any, num_workers: int, num_devices: int, events: Any, stopping: Any) -> None:
+    """Take a device, before JAX looks for devices. Interruptions are the parent's to pass on."""
+    global _events, _stopping
+    _events, _stopping = events, stopping
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    number = places.get()
+    jax.config.update("jax_num_cpu_devices", 1)
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number::num_workers] or cores)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    devices = visible if visible != [""] else [str(index) for index in range(num_devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    if num_workers > num_devices:
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+
+
+def _run_part(part: Part, place: Place) -> Any:
+    def advance(share: float, where: str) -> None:
+        if _stopping.is_set():
+            raise KeyboardInterrupt
+        _events.put((part.title, share, where))
+
+    return part.run(place, advance)

@@ -1,0 +1,107 @@
+"""Whether the paper's claims hold, computed from tables.
+
+Runs with the same seed start from the same parameters and see the same batches, so two optimizers are compared by the
+differences of their final log-losses, seed by seed. A claim holds on an optimizee where the whole 95 % confidence
+interval of the mean difference (Student's t) is below 0, does not hold where it is above 0, and is undecided otherwise.
+Where a run diverged there is no difference to average: then the sign test decides, at the same level, counting a
+diverged run as worse than any other.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from ..evaluation import final_log_losses
+from .experiment import Claim, Experiment
+
+CONFIDENCE = 0.95
+Outcome = Literal["holds", "does not hold", "undecided"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim on one optimizee, beside what was measured."""
+
+    claim: Claim
+    on: str | None
+    """None for a claim on training alone."""
+    measured: str
+    outcome: Outcome
+
+
+def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Mapping[str, int]) -> list[Verdict]:
+    """Every claim of the experiment, on each of its optimizees in the table.
+
+    Args:
+        table: with the columns of `evaluate`.
+        training_steps: of each taught optimizer, the optimizee steps of its training.
+    """
+    final = final_log_losses(table)
+    verdicts = []
+    for claim in experiment.claims:
+        if claim.measure == "training steps":
+            verdicts.append(_training_steps(claim, training_steps))
+            continue
+        for problem in table["optimizee"].unique(maintain_order=True):
+            if not claim.on or problem in claim.on or not set(claim.on) & set(table["optimizee"]):
+                verdicts.append(_final_loss(claim, problem, final.filter(optimizee=problem)))
+    return verdicts
+
+
+def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:
+    fewer, more = steps[claim.better], min(steps[name] for name in claim.worse)
+    measured = f"{fewer:,} steps against {more:,}: {more / fewer:.1f} times fewer (one training each)"
+    return Verdict(claim, None, measured, "holds" if more / fewer >= claim.factor else "does not hold")
+
+
+def _final_loss(claim: Claim, problem: str, final: pl.DataFrame) -> Verdict:
+    losses = {name: _by_seed(final, name) for name in (claim.better, *claim.worse)}
+    worse = min(claim.worse, key=lambda name: float(np.mean(losses[name])))
+    better, other = losses[claim.better], losses[worse]
+    versus = f"{claim.better} against {worse}: " if len(claim.worse) > 1 else ""
+    if np.isfinite(better).all() and np.isfinite(other).all():
+        outcome, measured = _paired_t(better - other)
+    else:
+        outcome, measured = _sign_test(better, other)
+    return Verdict(claim, problem, versus + measured, outcome)
+
+
+def _by_seed(final: pl.DataFrame, name: str) -> np.ndarray:
+    """Final log-losses in the order of seeds, infinite where a run diverged."""
+    rows = final.filter(optimizer=name).sort("seed")
+    return np.where(rows["diverged"].to_numpy(), math.inf, rows["log_loss"].to_numpy())
+
+
+def _paired_t(differences: np.ndarray) -> tuple[Outcome, str]:
+    interval = confidence_interval(differences)
+    if interval is None:
+        return "undecided", f"difference {differences.mean():.2f} (1 seed)"
+    low, high = interval
+    outcome: Outcome = "holds" if high < 0 else "does not hold" if low > 0 else "undecided"
+    return outcome, f"difference {differences.mean():.2f}, from {low:.2f} to {high:.2f} ({len(differences)} seeds)"
+
+
+def _sign_test(better: np.ndarray, worse: np.ndarray) -> tuple[Outcome, str]:
+    wins, losses = int((better < worse).sum()), int((better > worse).sum())
+    said = f"better in {wins} of {len(better)} seeds, worse in {losses}"
+    diverged = [f"{int(np.isinf(x).sum())} {who}" for x, who in ((better, "of the former"), (worse, "of the latter"))]
+    said += f" (diverged: {' and '.join(diverged)})"
+    decided = wins + losses
+    if decided and stats.binomtest(wins, decided, alternative="greater").pvalue <= 1 - CONFIDENCE:
+        return "holds", said
+    if decided and stats.binomtest(losses, decided, alternative="greater").pvalue <= 1 - CONFIDENCE:
+        return "does not hold", said
+    return "undecided", said
+
+
+def confidence_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Of the mean, at 95 % (Student's t); None for a single value."""
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)

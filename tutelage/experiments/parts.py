@@ -1,0 +1,214 @@
+"""What an experiment consists of: pieces of work, each on one device, that need at most one other to be finished."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..evaluation import EvaluationProgress, EvaluationStore, evaluate, tune
+from ..interop import load, resolve_optimizer
+from ..training import Event, TrainingConfig, train
+from ..training.run_directory import CARD, CONFIG, METRICS
+from .cost import seconds_per_step
+
+Advance = Callable[[float, str], None]
+"""Told the share of a part that is done, and where it stands in words."""
+_RATES = 11  # that a search tries, if the best is not at an edge
+_STAGES = 4  # that a curriculum is expected to go through
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a campaign keeps what it computes, and where its data are."""
+
+    folder: Path
+    data_dir: Path | None = None
+
+    @property
+    def store(self) -> EvaluationStore:
+        return EvaluationStore(self.folder / "evaluations")
+
+    def run_directory(self, name: str, config: TrainingConfig) -> Path:
+        """Of a training run: its settings, and the version that interprets them, are part of the folder's name."""
+        settings = json.dumps([asdict(config), version("tutelage")], sort_keys=True)
+        return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a finished training run cost."""
+
+    name: str
+    folder: Path
+    config: TrainingConfig
+    epochs: int
+    best_epoch: int
+    inner_steps: int
+    """Optimizee steps of all epochs, times the optimizees trained on at once."""
+    best_inner_steps: int
+    """The same up to the epoch that the weights are from."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Teach:
+    """A training run."""
+
+    name: str
+    config: TrainingConfig
+    after: "Teach | None" = None
+    """A run that this one continues: the same but for its limit on epochs."""
+
+    @property
+    def title(self) -> str:
+        return f"teaching {self.name}"
+
+    @property
+    def _expected_epochs(self) -> int:
+        schedule = self.config.technique.schedule
+        epochs = schedule.period * schedule.min_periods * min(len(schedule.unroll_lengths), _STAGES)
+        return min(epochs, self.config.max_epochs or epochs)
+
+    @property
+    def seconds(self) -> float:
+        """Roughly; a curriculum takes at least this."""
+        lengths = self.config.technique.schedule.unroll_lengths[:_STAGES]
+        step = 0.015 + max(map(seconds_per_step, self.config.on))
+        return self._expected_epochs * sum(lengths) / len(lengths) * step * self.config.num_tasks
+
+    def run(self, place: Place, advance: Advance) -> Training:
+        """Begin, go on with or just read the run."""
+        folder = place.run_directory(self.name, self.config)
+        if not (folder / CARD).exists():
+            self._train(place, folder, advance)
+        rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+        epochs = [row for row in rows if "unroll" in row]
+        best = max((row["epoch"] for row in rows if row.get("best")), default=0)
+        per_epoch = [row["unroll"] * self.config.num_tasks for row in epochs]
+        return Training(
+            self.name, folder, self.config, len(epochs), best, sum(per_epoch), sum(per_epoch[:best]),
+            sum(row["seconds"] for row in rows),
+        )  # fmt: skip
+
+    def _train(self, place: Place, folder: Path, advance: Advance) -> None:
+        if not (folder / CONFIG).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # killed before it began
+            if self.after:
+                self._copy(place.run_directory(self.after.name, self.after.config), folder)
+        begun = (folder / CONFIG).exists()
+
+        def report(event: Event) -> None:
+            share = min(event.epoch / self._expected_epochs, 0.99)
+            advance(share, f"stage {event.curriculum.stage + 1}, epoch {event.epoch}")
+
+        train(folder, None if begun else self.config, resume=begun, data_dir=place.data_dir, report=report)
+
+    def _copy(self, before: Path, folder: Path) -> None:
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(before, partial)
+        (partial / CARD).unlink()
+        self.config.save(partial / CONFIG)
+        partial.replace(folder)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An evaluation of a taught optimizer on one optimizee."""
+
+    taught: Teach
+    on: str
+    num_steps: int
+    num_seeds: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.taught.name} on {self.on}"
+
+    @property
+    def seconds(self) -> float:
+        """Roughly."""
+        return self.num_steps * self.num_seeds * (0.002 + seconds_per_step(self.on))
+
+    def run(self, place: Place, advance: Advance) -> pl.DataFrame:
+        """The evaluation's table."""
+        optimizer = load(place.run_directory(self.taught.name, self.taught.config))
+        return _evaluate(self.taught.name, optimizer, self, place, advance)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A hand-designed optimizer on one optimizee: the search for its learning rate, and an evaluation of the best."""
+
+    name: str
+    optimizer: str
+    on: str
+    num_steps: int
+    num_seeds: int
+    tuning_seeds: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} on {self.on}"
+
+    @property
+    def seconds(self) -> float:
+        """Roughly."""
+        return (_RATES * self.tuning_seeds + self.num_seeds) * self.num_steps * seconds_per_step(self.on)
+
+    def run(self, place: Place, advance: Advance) -> tuple[str, pl.DataFrame, pl.DataFrame]:
+        """The best setting, the table of all that were tried, and the evaluation's table."""
+        tried: list[str] = []
+        tuning_share = _RATES * self.tuning_seeds / (_RATES * self.tuning_seeds + self.num_seeds)
+
+        def report(progress: EvaluationProgress) -> None:
+            share = (len(tried) - 1 + progress.finished_windows / progress.total_windows) / max(_RATES, len(tried))
+            advance(share * tuning_share, f"{tried[-1]}, loss {progress.losses.mean():.3g}")
+
+        best, tuning = tune(
+            self.optimizer,
+            self.on,
+            num_steps=self.num_steps,
+            num_seeds=self.tuning_seeds,
+            data_dir=place.data_dir,
+            store=place.store,
+            report=report,
+            announce=tried.append,
+        )
+        table = _evaluate(
+            self.name,
+            resolve_optimizer(best),
+            self,
+            place,
+            lambda share, where: advance(tuning_share + share * (1 - tuning_share), where),
+        )
+        return best, tuning, table
+
+
+Part = Teach | Judge | Baseline
+
+
+def needed(part: Part) -> Teach | None:
+    """What must be finished before."""
+    return part.taught if isinstance(part, Judge) else part.after if isinstance(part, Teach) else None
+
+
+def _evaluate(name: str, optimizer: Any, what: Judge | Baseline, place: Place, advance: Advance) -> pl.DataFrame:
+    def report(progress: EvaluationProgress) -> None:
+        advance(progress.finished_windows / progress.total_windows, f"loss {progress.losses.mean():.3g}")
+
+    return evaluate(
+        {name: optimizer},
+        [what.on],
+        num_steps=what.num_steps,
+        num_seeds=what.num_seeds,
+        data_dir=place.data_dir,
+        store=place.store,
+        report=report,
+    )

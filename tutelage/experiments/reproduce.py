@@ -1,0 +1,89 @@
+"""The paper's experiments, from nothing to a report."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .campaign import CampaignProgress, run_parts
+from .devices import find_devices, versions
+from .experiment import experiment_names, load_experiment
+from .parts import Place
+from .plan import make_plan
+from .record import Record, make_record
+from .report import write_report
+from .scale import SCALES, ScaleName
+
+ALL = "all"
+PAGE = "index.html"
+
+
+def reproduce(
+    name: str,
+    scale: ScaleName = "small",
+    folder: str | Path = "reproduction",
+    *,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    report: Callable[[CampaignProgress], None] = lambda progress: None,
+) -> Path:
+    """Train, tune and evaluate whatever is missing for an experiment, and write its report.
+
+    Everything is kept in `folder` as it is computed. Interrupted at any moment, the same call goes on from there and
+    ends with the same tables; experiments share what they have in common.
+
+    Args:
+        name: of an experiment, or `all`.
+        scale: smoke (a minute), small (an afternoon or two) or paper.
+        workers: processes at work side by side; one for each device, if None.
+        data_dir: where to look for data first.
+        report: called as the work goes on.
+
+    Returns:
+        The page, in `folder/reports`, with the tables that it was made from beside it or, for `all`, in the folders of
+        the experiments.
+
+    Raises:
+        ValueError: an unknown name or scale, or an impossible number.
+        PartsFailedError: parts that failed; the others were finished first.
+        BlockingIOError: another campaign is at work in this folder.
+    """
+    if scale not in SCALES:
+        raise ValueError(f'There is no scale "{scale}": it is {", ".join(SCALES)}.')
+    if workers is not None and workers < 1:
+        raise ValueError(f"The number of workers must be 1 or more, not {workers}.")
+    names = experiment_names() if name == ALL else (name,)
+    plans = [make_plan(load_experiment(each), SCALES[scale]) for each in names]
+    place = Place(Path(folder), None if data_dir is None else Path(data_dir))
+    devices = find_devices()
+    results = run_parts(
+        [part for plan in plans for part in plan.parts], place, devices, workers or devices.count, report
+    )
+    for plan in plans:
+        about = {
+            "scale_name": scale,
+            "command": f"tutelage reproduce {plan.experiment.name} --scale {scale}",
+            "hardware": devices.description,
+            "versions": versions(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        make_record(plan, results, about).save(_reports(folder, scale, plan.experiment.name))
+    return render(name, scale, folder)
+
+
+def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduction") -> Path:
+    """Write an experiment's report anew from its tables in `folder/reports`, computing nothing.
+
+    Raises:
+        FileNotFoundError: there are no tables of it.
+    """
+    names = experiment_names() if name == ALL else (name,)
+    records = [Record.load(_reports(folder, scale, each)) for each in names]
+    title = "Training Stronger Baselines for Learning to Optimize" if name == ALL else records[0].experiment.paper
+    page = _reports(folder, scale, name) / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(write_report(records, title))
+    return page
+
+
+def _reports(folder: str | Path, scale: str, name: str) -> Path:
+    return Path(folder) / "reports" / f"{name}-{scale}"

@@ -1,0 +1,96 @@
+"""How much of everything an experiment does: a minute of it, an afternoon, or all that the paper did."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ..training import Schedule, TrainingConfig
+
+ScaleName = Literal["smoke", "small", "paper"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is made smaller, in every experiment alike."""
+
+    seeds: int
+    """Of each evaluation."""
+    num_steps: int
+    """Of each evaluation."""
+    tuning_seeds: int
+    """Of each learning rate tried."""
+    fewer_seeds: dict[str, int] = field(default_factory=dict)
+    """Of evaluations and tuning on the optimizees where a seed is dear: at most so many."""
+    pace: float = 1.0
+    """Factor on numbers of training epochs above 100, which do not fall below 100 by it."""
+    longest_period: int | None = None
+    """Training epochs between validations, at most."""
+    epochs: int | None = None
+    """Training epochs of any stage, at most."""
+    stages: int | None = None
+    """Stages of a curriculum, at most."""
+    num_validation: int | None = None
+    """Fresh optimizees of a validation, at most."""
+    instead: str | None = None
+    """An optimizee that takes the place of all others."""
+
+    def seeds_on(self, optimizee: str) -> int:
+        return min(self.seeds, self.fewer_seeds.get(optimizee, self.seeds))
+
+    def tuning_seeds_on(self, optimizee: str) -> int:
+        return min(self.tuning_seeds, self.fewer_seeds.get(optimizee, self.tuning_seeds))
+
+    def optimizees(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return names if self.instead is None else (self.instead,)
+
+    def num_epochs(self, number: int) -> int:
+        number = max(round(number * self.pace), min(number, 100))
+        return min(number, self.epochs or number)
+
+    def training(self, config: TrainingConfig) -> TrainingConfig:
+        """The settings of a training run at this scale."""
+        return replace(
+            config,
+            on=self.optimizees(config.on),
+            technique=replace(config.technique, schedule=self._schedule(config.technique.schedule)),
+            num_validation=min(config.num_validation, self.num_validation or config.num_validation),
+            max_epochs=config.max_epochs and self.num_epochs(config.max_epochs),
+        )
+
+    def _schedule(self, schedule: Schedule) -> Schedule:
+        period = min(schedule.period, self.longest_period or schedule.period)
+        if schedule.max_periods is not None:  # without a curriculum: so many epochs in all
+            periods = -(-self.num_epochs(schedule.period * schedule.max_periods) // period)
+            return replace(schedule, period=period, min_periods=periods, max_periods=periods)
+        stages = slice(self.stages)
+        return replace(
+            schedule,
+            unroll_lengths=schedule.unroll_lengths[stages],
+            validation_lengths=schedule.validation_lengths[stages],
+            period=period,
+            max_periods=None if self.epochs is None else max(1, self.epochs // period),
+            min_periods=schedule.min_periods if self.epochs is None else max(1, self.epochs // period),
+        )
+
+
+SCALES: dict[ScaleName, Scale] = {
+    "smoke": Scale(
+        seeds=3,
+        num_steps=200,
+        tuning_seeds=1,
+        pace=0.001,
+        longest_period=1,
+        epochs=2,
+        stages=2,
+        num_validation=2,
+        instead="mlp-digits",
+    ),
+    "small": Scale(
+        seeds=5,
+        num_steps=10_000,
+        tuning_seeds=2,
+        fewer_seeds={"nas-cifar": 3},
+        pace=0.1,
+        longest_period=10,
+    ),
+    "paper": Scale(seeds=10, num_steps=10_000, tuning_seeds=3),
+}
