@@ -26,6 +26,8 @@ class Scale:
     """Training epochs between validations, at most."""
     epochs: int | None = None
     """Training epochs of any stage, at most."""
+    unroll: float = 1.0
+    """Factor on unroll and validation lengths, which stay multiples of 20."""
     stages: int | None = None
     """Stages of a curriculum, at most."""
     num_validation: int | None = None
@@ -46,6 +48,9 @@ class Scale:
         number = max(round(number * self.pace), min(number, 100))
         return min(number, self.epochs or number)
 
+    def lengths(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(max(1, round(length * self.unroll / 20)) * 20 for length in lengths)
+
     def training(self, config: TrainingConfig) -> TrainingConfig:
         """The settings of a training run at this scale."""
         return replace(
@@ -58,6 +63,11 @@ class Scale:
 
     def _schedule(self, schedule: Schedule) -> Schedule:
         period = min(schedule.period, self.longest_period or schedule.period)
+        schedule = replace(
+            schedule,
+            unroll_lengths=self.lengths(schedule.unroll_lengths),
+            validation_lengths=self.lengths(schedule.validation_lengths),
+        )
         if schedule.max_periods is not None:  # without a curriculum: so many epochs in all
             periods = -(-self.num_epochs(schedule.period * schedule.max_periods) // period)
             return replace(schedule, period=period, min_periods=periods, max_periods=periods)
@@ -80,6 +90,7 @@ SCALES: dict[ScaleName, Scale] = {
         pace=0.001,
         longest_period=1,
         epochs=2,
+        unroll=0.2,
         stages=2,
         num_validation=2,
         instead="mlp-digits",
