@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import random
 import re
@@ -7,25 +8,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from tutelage import cli
-from tutelage.experiments import campaign, render, reproduce
+from tutelage.evaluation.evaluate import to_table
+from tutelage.experiments import campaign, render
 from tutelage.experiments.campaign import PartsFailedError, run_parts
 from tutelage.experiments.devices import Devices
-from tutelage.experiments.parts import Baseline, Place
+from tutelage.experiments.experiment import load_experiment
+from tutelage.experiments.parts import Baseline, Place, Training
+from tutelage.experiments.plan import make_plan
+from tutelage.experiments.record import make_record
+from tutelage.experiments.scale import SCALES, find_scale
 
 KILLS = 20
 DEVICES = Devices(1, "here")
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+@pytest.fixture
+def environment(tmp_path):
     """For processes that are to begin quickly: programs are compiled once, and run as users' do."""
     kept = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": "",
         "JAX_NUM_CPU_DEVICES": "1",
@@ -38,16 +45,6 @@ def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, environment):
-    """The folder of fig2 at smoke scale."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    process = start(folder, environment)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    return folder
-
-
 def tables(folder: Path) -> tuple[pl.DataFrame, dict]:
     """All that must not depend on interruptions; times may."""
     report = folder / "reports" / "fig2-smoke"
@@ -56,11 +53,19 @@ def tables(folder: Path) -> tuple[pl.DataFrame, dict]:
     return pl.read_parquet(report / "results.parquet").drop("seconds"), runs
 
 
-def test_killed_at_random_moments_and_resumed(tmp_path, environment, undisturbed):
+def finish(folder: Path, environment: dict[str, str]) -> None:
+    process = start(folder, environment)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+
+
+def test_killed_at_random_moments_and_resumed(tmp_path, environment):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    finish(undisturbed, environment)
     chance = random.Random(0)
     kills = 0
     while kills < KILLS:
-        process = start(tmp_path, environment)
+        process = start(killed, environment)
         try:
             process.communicate(timeout=chance.uniform(0, 9))
         except subprocess.TimeoutExpired:
@@ -69,37 +74,56 @@ def test_killed_at_random_moments_and_resumed(tmp_path, environment, undisturbed
             kills += 1
         if process.returncode == 0:
             break
-    process = start(tmp_path, environment)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    finish(killed, environment)
     assert kills > KILLS / 2
-    results, runs = tables(tmp_path)
-    expected_results, expected_runs = tables(undisturbed)
+    (results, runs), (expected_results, expected_runs) = tables(killed), tables(undisturbed)
     assert_frame_equal(results, expected_results)
     assert runs == expected_runs
     for run in runs.values():
-        weights = [folder / "runs" / run["folder"] / "optimizer.safetensors" for folder in (tmp_path, undisturbed)]
+        weights = [folder / "runs" / run["folder"] / "optimizer.safetensors" for folder in (killed, undisturbed)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_the_report_says_all(undisturbed):
-    page = (undisturbed / "reports" / "fig2-smoke" / "index.html").read_text()
-    for said in ("Figure 2", "<svg", "l2o-dm-cl-il", "Imitation improves on plain training.", "undecided", "jaxlib"):
+def losses(name: str, logs: list[float]) -> pl.DataFrame:
+    return to_table(name, "mlp-orig", "test", np.exp([[0.0] * len(logs), logs]), np.ones(2))
+
+
+def test_a_report_is_made_from_tables_alone(tmp_path):
+    experiment = load_experiment("fig7a")
+    plan = make_plan(experiment, SCALES["small"])
+    results = {
+        part: Training(part.name, tmp_path / part.name, part.config, 7, 5, 1234, 1000, 60.0) for part in plan.teach
+    }
+    results |= {part: losses(part.taught.name, [-9.0, -9.5, -8.8, -9.1, -9.2]) for part in plan.judge}
+    for part in plan.baselines:
+        table = losses(part.name, [-7.0, -7.4, -6.9, -7.1, math.inf if part.name == "sgd" else -7.2])
+        results[part] = f"{part.name}:learning_rate=0.01", table, table
+    about = {
+        "scale_name": "small",
+        "command": "c",
+        "hardware": "two <cores>",
+        "versions": {"jax": "1"},
+        "finished": "f",
+    }
+    made = tmp_path / "reports" / "fig7a-small"
+    make_record(plan, results, about).save(made)
+    page = render("fig7a", "small", tmp_path).read_text()
+    for said in (
+        "Figure 7a",
+        "<svg",
+        "l2o-dm-cl-il against adam: difference",
+        '<span class="holds">holds</span>',
+        "diverged in 1 of 5 seeds",
+        "two &lt;cores&gt;",
+        "<td>adam:learning_rate=0.01</td>",
+        "<td>1,234</td>",
+    ):
         assert said in page
+    assert page.count("<details>") == 2
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(h""", page), "needs other files"
-    assert page.count("<details>") == 5
-
-
-def test_a_report_is_made_again_from_tables(tmp_path, undisturbed):
-    made = undisturbed / "reports" / "fig2-smoke"
-    copy = tmp_path / "reports" / "fig2-smoke"
-    copy.mkdir(parents=True)
-    for name in ("results.parquet", "tuning.parquet", "record.json"):
-        (copy / name).write_bytes((made / name).read_bytes())
-    render("fig2", "smoke", tmp_path)
-    assert (copy / "index.html").read_bytes() == (made / "index.html").read_bytes()
+    assert render("fig7a", "small", tmp_path).read_text() == page
     with pytest.raises(FileNotFoundError, match="no results of an experiment"):
-        render("fig3", "smoke", tmp_path)
+        render("fig3", "small", tmp_path)
 
 
 def test_a_failing_part_does_not_take_the_others_along(tmp_path):
@@ -133,6 +157,6 @@ def test_mistakes_are_named(capsys, tmp_path, arguments, message):
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_unknown_scale(tmp_path):
+def test_unknown_scale():
     with pytest.raises(ValueError, match="smoke, small, paper"):
-        reproduce("fig2", "huge", tmp_path)  # pyright: ignore[reportArgumentType]
+        find_scale("huge")

@@ -11,7 +11,7 @@ from .parts import Place
 from .plan import make_plan
 from .record import Record, make_record
 from .report import write_report
-from .scale import SCALES, ScaleName
+from .scale import ScaleName, find_scale
 
 ALL = "all"
 PAGE = "index.html"
@@ -47,12 +47,10 @@ def reproduce(
         PartsFailedError: parts that failed; the others were finished first.
         BlockingIOError: another campaign is at work in this folder.
     """
-    if scale not in SCALES:
-        raise ValueError(f'There is no scale "{scale}": it is {", ".join(SCALES)}.')
     if workers is not None and workers < 1:
         raise ValueError(f"The number of workers must be 1 or more, not {workers}.")
     names = experiment_names() if name == ALL else (name,)
-    plans = [make_plan(load_experiment(each), SCALES[scale]) for each in names]
+    plans = [make_plan(load_experiment(each), find_scale(scale)) for each in names]
     place = Place(Path(folder), None if data_dir is None else Path(data_dir))
     devices = find_devices()
     results = run_parts(

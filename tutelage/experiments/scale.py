@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..naming import unknown_name
 from ..training import Schedule, TrainingConfig
 
 ScaleName = Literal["smoke", "small", "paper"]
@@ -82,7 +83,7 @@ class Scale:
         )
 
 
-SCALES: dict[ScaleName, Scale] = {
+SCALES: dict[str, Scale] = {
     "smoke": Scale(
         seeds=3,
         num_steps=200,
@@ -105,3 +106,14 @@ SCALES: dict[ScaleName, Scale] = {
     ),
     "paper": Scale(seeds=10, num_steps=10_000, tuning_seeds=3),
 }
+
+
+def find_scale(name: str) -> Scale:
+    """One of `SCALES`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in SCALES:
+        raise unknown_name("scale", name, SCALES)
+    return SCALES[name]
