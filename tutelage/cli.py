@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import polars as pl
 import tyro
 from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg, subcommand
 
 from .evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
 from .experiments import PartsFailedError, ScaleName, demo, experiment_names, render, reproduce
-from .interop import load_published
+from .interop import find_weights, load_published
+from .naming import unknown_name
 from .optimizees import DataError, Split
 from .optimizers import save_weights
 from .terminal import (
     check_free,
     console,
+    print_matrix,
     print_summary,
     progress_bar,
     show_campaign,
@@ -30,6 +33,7 @@ from .terminal import (
 from .training import Augmentation, Event, TrainingConfig, recipe, train
 from .training.config import Estimator, Objective
 from .training.technique import Variant
+from .zoo import RESULTS, zoo_card, zoo_names
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Train:
     """Folder of the run: new, or with --resume an existing one."""
     resume: bool = False
     """Go on with an interrupted run; all settings are its own."""
+    like: str | None = None
+    """Take all settings of a taught optimizer: a name in the zoo, a .safetensors file or a run directory."""
     optimizer: str | None = None
     """Learned optimizer to train, by name or as package.module:factory (default l2o-dm)."""
     technique: str | None = None
@@ -127,10 +133,12 @@ class Train:
         augmentation = _given(self, Augmentation)
         settings = _given(self, TrainingConfig)
         optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
-        if self.resume:
-            if augmentation or settings or self.optimizer or self.technique or self.variant:
-                raise ValueError("--resume goes on with the run's own settings: leave the others out.")
-            return None
+        if self.resume or self.like:
+            others = augmentation or settings or self.optimizer or self.technique or self.variant
+            if others or (self.resume and self.like):
+                which = "--resume" if self.resume else "--like"
+                raise ValueError(f"{which} says what all settings are: leave the others out.")
+            return None if self.resume else TrainingConfig.of_weights(find_weights(str(self.like)))
         config = recipe(optimizer, name, self.variant or "paper", **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
@@ -289,6 +297,24 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
+class Zoo:
+    """What ships: taught optimizers and their results, or the card of one."""
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    """Print the card of this one."""
+    json: bool = False
+    """Print the results as JSON."""
+
+    def run(self) -> None:
+        if self.name is None:
+            print_matrix(summarize(pl.read_parquet(RESULTS)), self.json)
+        elif self.name in zoo_names():
+            print(zoo_card(self.name).read_text())
+        else:
+            raise unknown_name("optimizer in the zoo", self.name, zoo_names())
+
+
+@dataclass(frozen=True)
 class Import:
     """Write published weights in our format."""
 
@@ -320,6 +346,7 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Reproduce, subcommand("reproduce")]
+    | Annotated[Zoo, subcommand("zoo")]
     | Annotated[Import, subcommand("import")]
 )
 

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from .evaluation import EvaluationProgress, describe
+from .evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed
 from .experiments import CampaignProgress
 from .training import Event
 
@@ -134,3 +134,18 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
     Console(highlight=False).print(table)
     for name, value in more.items():
         print(f"{name}: {value}")
+
+
+def print_matrix(summary: pl.DataFrame, as_json: bool) -> None:
+    """A summary with a row for each optimizer and a column for each optimizee; of the hand-designed only the best."""
+    if as_json:
+        print(json.dumps({"results": summary.to_dicts()}))
+        return
+    problems = summary["optimizee"].unique(maintain_order=True).to_list()
+    table = Table(Column("log of the final loss", overflow="fold"), *problems)
+    for optimizer in summary.filter(is_hand_designed().not_())["optimizer"].unique().sort():
+        cells = {row["optimizee"]: row for row in summary.filter(optimizer=optimizer).iter_rows(named=True)}
+        table.add_row(optimizer, *(describe(cells[name]) if name in cells else "" for name in problems))
+    best = [best_hand_designed(summary.filter(optimizee=name)) for name in problems]
+    table.add_row("best hand-designed", *("" if row is None else f"{describe(row)} {row['optimizer']}" for row in best))
+    Console(highlight=False).print(table)

@@ -95,5 +95,4 @@ def test_a_continued_run_is_the_longer_run(tmp_path):
     runs = [part.run(place, lambda share, where: None) for part in (first, second, whole)]
     weights = [(run.folder / "optimizer.safetensors").read_bytes() for run in runs]
     assert weights[1] == weights[2] != weights[0]
-    assert (runs[1].epochs, runs[1].inner_steps) == (4, 400)
-    assert runs[1].epochs == runs[2].epochs
+    assert [(run.log.epochs, run.log.inner_steps) for run in runs] == [(2, 40), (4, 80), (4, 80)]

@@ -19,10 +19,11 @@ from tutelage.experiments import campaign, render
 from tutelage.experiments.campaign import PartsFailedError, run_parts
 from tutelage.experiments.devices import Devices
 from tutelage.experiments.experiment import load_experiment
-from tutelage.experiments.parts import Baseline, Place, Training
+from tutelage.experiments.parts import Baseline, Place, Trained
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.record import make_record
 from tutelage.experiments.scale import SCALES, find_scale
+from tutelage.training.card import TrainingLog
 
 KILLS = 20
 DEVICES = Devices(1, "here")
@@ -91,9 +92,7 @@ def losses(name: str, logs: list[float]) -> pl.DataFrame:
 def test_a_report_is_made_from_tables_alone(tmp_path):
     experiment = load_experiment("fig7a")
     plan = make_plan(experiment, SCALES["small"])
-    results = {
-        part: Training(part.name, tmp_path / part.name, part.config, 7, 5, 1234, 1000, 60.0) for part in plan.teach
-    }
+    results = {part: Trained(tmp_path / part.name, TrainingLog(7, 5, 1234, 60.0)) for part in plan.teach}
     results |= {part: losses(part.taught.name, [-9.0, -9.5, -8.8, -9.1, -9.2]) for part in plan.judge}
     for part in plan.baselines:
         table = losses(part.name, [-7.0, -7.4, -6.9, -7.1, math.inf if part.name == "sgd" else -7.2])

@@ -5,7 +5,7 @@ import pytest
 from tests.problems import published
 from tutelage.interop import load, load_published, resolve_optimizer
 from tutelage.interop.published import FORMATS
-from tutelage.optimizers import L2ODM, HandDesigned, create_learned, save_weights
+from tutelage.optimizers import HandDesigned, create_learned, save_weights
 
 
 def archive(path, prefix="weights/", architecture="l2o-dm", **changes):
@@ -53,13 +53,14 @@ def test_every_way_to_name_an_optimizer(tmp_path):
     save_weights(tmp_path / "run" / "optimizer.safetensors", optimizer, "l2o-dm", {})
     for path in (tmp_path / "run", tmp_path / "run" / "optimizer.safetensors"):
         np.testing.assert_array_equal(resolve_optimizer(str(path)).lstm_1.weight, optimizer.lstm_1.weight)
-    assert isinstance(resolve_optimizer("l2o-dm"), L2ODM)
     assert isinstance(resolve_optimizer("adam:learning_rate=0.1"), HandDesigned)
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match="name a run directory"):
-        resolve_optimizer("something")
+    with pytest.raises(ValueError, match='no optimizer "rnnpropp"; did you mean rnnprop'):
+        resolve_optimizer("rnnpropp")
+    with pytest.raises(ValueError, match='no optimizer in the zoo "adam"'):
+        load("adam")
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         resolve_optimizer(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="holds no optimizer"):

@@ -4,16 +4,19 @@ from .evaluate import EvaluationProgress, evaluate
 from .plot import curves, plot_curves
 from .rollout import rollout
 from .store import EvaluationStore
-from .summary import describe, final_log_losses, summarize
+from .summary import best_hand_designed, describe, final_log_losses, is_hand_designed, last_windows, summarize
 from .tune import tune
 
 __all__ = [
     "EvaluationProgress",
     "EvaluationStore",
+    "best_hand_designed",
     "curves",
     "describe",
     "evaluate",
     "final_log_losses",
+    "is_hand_designed",
+    "last_windows",
     "plot_curves",
     "rollout",
     "summarize",

@@ -5,6 +5,12 @@ from typing import Any
 import polars as pl
 
 
+def last_windows(table: pl.DataFrame) -> pl.DataFrame:
+    """Each run's last row."""
+    keys = ["optimizer", "optimizee", "split", "seed"]
+    return table.filter(pl.col("step") == pl.col("step").max().over(keys))
+
+
 def final_log_losses(table: pl.DataFrame) -> pl.DataFrame:
     """The natural logarithm of each run's mean loss in its last window; `diverged` where that is not finite."""
     keys = ["optimizer", "optimizee", "split", "seed"]
@@ -39,3 +45,14 @@ def describe(row: dict[str, Any]) -> str:
     if row["deviation"] is None:
         return f"{row['mean']:.2f}"
     return f"{row['mean']:.2f} ± {row['deviation']:.2f}"
+
+
+def is_hand_designed() -> pl.Expr:
+    """Of a table's rows: hand-designed optimizers are named as in `adam:learning_rate=0.01`."""
+    return pl.col("optimizer").str.contains(":learning_rate=", literal=True)
+
+
+def best_hand_designed(summary: pl.DataFrame) -> dict[str, Any] | None:
+    """The row with the lowest mean of the hand-designed optimizers that diverged in no seed, if there is one."""
+    steady = summary.filter(is_hand_designed(), pl.col("diverged") == 0).sort("mean")
+    return steady.row(0, named=True) if len(steady) else None

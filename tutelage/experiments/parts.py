@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from ..evaluation import EvaluationProgress, EvaluationStore, evaluate, tune
 from ..interop import load, resolve_optimizer
 from ..training import Event, TrainingConfig, train
-from ..training.run_directory import CARD, CONFIG, METRICS
+from ..training.card import TrainingLog, training_log
+from ..training.run_directory import CARD, CONFIG, RunDirectory
 from .cost import seconds_per_step
 
 Advance = Callable[[float, str], None]
@@ -40,20 +41,11 @@ class Place:
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a finished training run cost."""
+class Trained(NamedTuple):
+    """A finished training run."""
 
-    name: str
     folder: Path
-    config: TrainingConfig
-    epochs: int
-    best_epoch: int
-    inner_steps: int
-    """Optimizee steps of all epochs, times the optimizees trained on at once."""
-    best_inner_steps: int
-    """The same up to the epoch that the weights are from."""
-    seconds: float
+    log: TrainingLog
 
 
 @dataclass(frozen=True)
@@ -82,19 +74,12 @@ class Teach:
         step = 0.015 + max(map(seconds_per_step, self.config.on))
         return self._expected_epochs * sum(lengths) / len(lengths) * step * self.config.num_tasks
 
-    def run(self, place: Place, advance: Advance) -> Training:
+    def run(self, place: Place, advance: Advance) -> Trained:
         """Begin, go on with or just read the run."""
         folder = place.run_directory(self.name, self.config)
         if not (folder / CARD).exists():
             self._train(place, folder, advance)
-        rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-        epochs = [row for row in rows if "unroll" in row]
-        best = max((row["epoch"] for row in rows if row.get("best")), default=0)
-        per_epoch = [row["unroll"] * self.config.num_tasks for row in epochs]
-        return Training(
-            self.name, folder, self.config, len(epochs), best, sum(per_epoch), sum(per_epoch[:best]),
-            sum(row["seconds"] for row in rows),
-        )  # fmt: skip
+        return Trained(folder, training_log(RunDirectory(folder)))
 
     def _train(self, place: Place, folder: Path, advance: Advance) -> None:
         if not (folder / CONFIG).exists():

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from .experiment import Experiment, load_experiment
-from .parts import Baseline, Training
+from .parts import Baseline, Teach, Trained
 from .plan import Plan
 
 RESULTS = "results.parquet"
@@ -66,14 +66,14 @@ def make_record(plan: Plan, results: dict[Any, Any], about: dict[str, Any]) -> R
             "experiment": plan.experiment.name,
             **about,
             "scale": asdict(plan.scale),
-            "training": {part.name: _training(results[part]) for part in plan.teach},
+            "training": {part.name: _training(part, results[part]) for part in plan.teach},
             "tuned": [_tuned(part, results[part]) for part in plan.baselines],
         },
     )
 
 
-def _training(run: Training) -> dict[str, Any]:
-    return asdict(run) | {"folder": run.folder.name, "config": asdict(run.config)}
+def _training(part: Teach, trained: Trained) -> dict[str, Any]:
+    return {"folder": trained.folder.name, "config": asdict(part.config), **asdict(trained.log)}
 
 
 def _tuned(part: Baseline, result: tuple[str, pl.DataFrame, pl.DataFrame]) -> dict[str, Any]:

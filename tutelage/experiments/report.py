@@ -11,6 +11,7 @@ import polars as pl
 import tomli_w
 
 from ..evaluation import curves, describe, final_log_losses, summarize
+from ..training.config import without_none
 from .claims import confidence_interval, judge_claims
 from .record import Record
 
@@ -149,12 +150,7 @@ def _how(about: dict[str, Any]) -> str:
     rows += [["finished", about["finished"]]]
     settings = "".join(
         f"<details><summary>Settings of {html.escape(name)}</summary>"
-        f"<pre>{html.escape(tomli_w.dumps(_without_none(run['config'])))}</pre></details>"
+        f"<pre>{html.escape(tomli_w.dumps(without_none(run['config'])))}</pre></details>"
         for name, run in about["training"].items()
     )
     return _table(["", ""], rows) + settings
-
-
-def _without_none(value: Any) -> Any:
-    """TOML has no null."""
-    return {k: _without_none(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value

@@ -1,6 +1,6 @@
 """Weights from elsewhere."""
 
-from .loading import load, resolve_optimizer
+from .loading import find_weights, load, resolve_optimizer
 from .published import load_published
 
-__all__ = ["load", "load_published", "resolve_optimizer"]
+__all__ = ["find_weights", "load", "load_published", "resolve_optimizer"]

@@ -1,7 +1,7 @@
 """What travels with taught weights: how they came about."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -23,10 +23,34 @@ def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -
     }
 
 
+@dataclass(frozen=True)
+class TrainingLog:
+    """What a training run cost."""
+
+    epochs: int
+    best_epoch: int
+    """When the weights were learned."""
+    inner_steps: int
+    """Optimizee steps of all epochs, times the optimizees trained on at once."""
+    seconds: float
+
+
+def training_log(run: RunDirectory) -> TrainingLog:
+    """Read a run's log."""
+    rows, tasks = _rows(run), run.config().num_tasks
+    unrolls = [row["unroll"] * tasks for row in rows if "unroll" in row]
+    best = max((row["epoch"] for row in rows if row.get("best")), default=0)
+    return TrainingLog(len(unrolls), best, sum(unrolls), sum(row["seconds"] for row in rows))
+
+
+def _rows(run: RunDirectory) -> list[dict[str, Any]]:
+    with run.metrics.open() as file:
+        return [json.loads(line) for line in file]
+
+
 def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoch: int, diverged: int) -> None:
     """Write `card.md` from the settings and the log; where it is, the run is finished."""
-    with run.metrics.open() as file:
-        rows = [json.loads(line) for line in file]
+    rows = _rows(run)
     validations = [row for row in rows if "validation_loss" in row]
     best = [row for row in validations if row["best"]][-1]
     seconds = sum(row["seconds"] for row in rows)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from ..optimizers import parse_hand_designed
+from ..optimizers import load_weights, parse_hand_designed
 from .augmentation import Augmentation
 from .curriculum import Schedule
 from .objective import SEGMENT_LENGTH, ObjectiveSettings
@@ -82,7 +82,7 @@ class TrainingConfig:
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is None is left out."""
-        path.write_text(tomli_w.dumps(_without_none(asdict(self))))
+        path.write_text(tomli_w.dumps(without_none(asdict(self))))
 
     @staticmethod
     def load(path: Path) -> "TrainingConfig":
@@ -92,12 +92,34 @@ class TrainingConfig:
             ValueError: the file is not such a configuration.
         """
         try:
-            table = _tuples(tomllib.loads(path.read_text()))
-            technique = table.pop("technique")
-            parts = {name: kind(**technique.pop(name)) for name, kind in _PARTS.items() if name in technique}
-            return TrainingConfig(technique=Technique(**parts, **technique), **table)
+            return TrainingConfig.from_dict(tomllib.loads(path.read_text()))
         except (tomllib.TOMLDecodeError, TypeError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a complete training configuration ({error}).") from error
+
+    @staticmethod
+    def of_weights(path: Path) -> "TrainingConfig":
+        """The settings that weights were taught with, from the header of their file.
+
+        Raises:
+            ValueError: a damaged file, or one that does not say.
+        """
+        _, provenance = load_weights(path)
+        try:
+            return TrainingConfig.from_dict(provenance["config"])
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{path} does not say with what settings it was taught.") from error
+
+    @staticmethod
+    def from_dict(table: dict[str, Any]) -> "TrainingConfig":
+        """From the settings as plain data, as TOML has them or the header of a weights file.
+
+        Raises:
+            TypeError, KeyError: they are not complete, or others.
+        """
+        settings = _tuples(without_none(table))
+        technique = settings.pop("technique")
+        parts = {name: kind(**technique.pop(name)) for name, kind in _PARTS.items() if name in technique}
+        return TrainingConfig(technique=Technique(**parts, **technique), **settings)
 
 
 _PARTS: dict[str, Any] = {
@@ -109,9 +131,10 @@ _PARTS: dict[str, Any] = {
 }
 
 
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+def without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is None is left out."""
     return {
-        key: _without_none(value) if isinstance(value, dict) else value
+        key: without_none(value) if isinstance(value, dict) else value
         for key, value in table.items()
         if value is not None
     }

@@ -1,0 +1,67 @@
+import jax
+import polars as pl
+import pytest
+
+import tutelage
+from tutelage import cli
+from tutelage.evaluation import summarize
+from tutelage.experiments.ship import ship
+from tutelage.optimizers import load_weights
+from tutelage.training import TrainingConfig, recipe
+from tutelage.training.run_directory import RunDirectory
+from tutelage.zoo import RESULTS, zoo_card, zoo_names, zoo_weights
+
+NAMES = zoo_names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_works_as_an_optimizer(name):
+    problem = tutelage.optimizee("mlp-digits")
+    losses, _ = tutelage.rollout(tutelage.load(name), problem, jax.random.key(0), 100)
+    assert losses[-1] < losses[0]
+    assert zoo_weights(name).stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_card_says_what_the_table_says(name):
+    card = zoo_card(name).read_text()
+    for row in summarize(pl.read_parquet(RESULTS).filter(optimizer=name)).iter_rows(named=True):
+        assert f"| {row['optimizee']} | {row['mean']:.2f} ± {row['deviation']:.2f} | {row['seeds']} |" in card
+    assert f"tutelage train RUN --like {name}" in card
+    config = TrainingConfig.of_weights(zoo_weights(name))
+    assert f'optimizer = "{config.optimizer}"' in card
+
+
+def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tutelage.zoo.FOLDER", tmp_path / "zoo")
+    monkeypatch.setattr("tutelage.experiments.ship.RESULTS", tmp_path / "zoo" / "results.parquet")
+    (tmp_path / "zoo").mkdir()
+    tutelage.train(tmp_path / "run", recipe("l2o-dm", "plain", on=("mlp-digits",), max_epochs=2, num_validation=2))
+    names = {"mine": tutelage.load(tmp_path / "run"), "sgd:learning_rate=3": tutelage.optimizer("sgd:learning_rate=3")}
+    table = tutelage.evaluate(names | {"other": names["mine"]}, ["mlp-digits"], num_steps=200, num_seeds=2)
+    ship("mine", tmp_path / "run", [table])
+    ship("mine", tmp_path / "run", [table])  # replaces
+    kept = pl.read_parquet(tmp_path / "zoo" / "results.parquet")
+    assert sorted(kept["optimizer"]) == ["mine"] * 2 + ["sgd:learning_rate=3"] * 2
+    assert set(kept["step"]) == {200}
+    card = (tmp_path / "zoo" / "mine.md").read_text()
+    assert "mlp-digits: the loss ends above 1." in card
+    assert "(sgd:learning_rate=3) |" in card
+    assert "2 epochs, 200 steps of optimizees" in card
+
+    assert cli.main(["train", str(tmp_path / "again"), "--like", str(tmp_path / "zoo" / "mine.safetensors")]) == 0
+    first, again = (load_weights(RunDirectory(tmp_path / run).weights) for run in ("run", "again"))
+    assert all((a == b).all() for a, b in zip(*(jax.tree.leaves(loaded[0]) for loaded in (first, again)), strict=True))
+    assert first[1] == again[1]
+
+
+def test_the_command_line(capsys):
+    assert cli.main(["zoo"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in NAMES if len(pl.read_parquet(RESULTS).filter(optimizer=name)))
+    assert cli.main(["zoo", NAMES[0]]) == 0
+    assert capsys.readouterr().out.strip() == zoo_card(NAMES[0]).read_text().strip()
+    assert cli.main(["zoo", "rnnpropp"]) == 2
+    assert "did you mean rnnprop" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["train", "x", "--like", "rnnprop", "--seed", "3"]) == 2
+    assert "--like says what all settings are" in " ".join(capsys.readouterr().err.split())

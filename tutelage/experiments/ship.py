@@ -1,0 +1,122 @@
+"""Putting a training run into the zoo: weights, results and a card.
+
+python -m tutelage.experiments.ship NAME RUN TABLE.parquet ...
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import tomli_w
+
+from ..evaluation import best_hand_designed, describe, is_hand_designed, last_windows, summarize
+from ..optimizers import load_weights, save_weights
+from ..training import TrainingConfig
+from ..training.card import training_log
+from ..training.config import without_none
+from ..training.run_directory import RunDirectory
+from ..zoo import RESULTS, zoo_card, zoo_names, zoo_weights
+
+_CARD = """# {name}
+
+{architecture}, taught on {on}: {epochs:,} epochs, {inner_steps:,} steps of optimizees, {minutes:.0f} minutes
+({backend}). The weights are those after epoch {epoch:,}, whose loss on fresh optimizees was {loss:.4g} after {steps:,}
+steps.
+
+## Results
+
+Logarithm of the mean loss over the last 100 of 10,000 steps, mean ± standard deviation over seeds. By the paper's
+protocol the optimizee is trained on the test images. Beside it the best hand-designed optimizer measured there, with
+its learning rate searched for that optimizee.
+
+| optimizee | {name} | seeds | best hand-designed |
+|---|---|---|---|
+{results}
+
+## Where it fails
+
+{failures}
+
+Where it was not measured, nothing is known.
+
+## Teach it again
+
+    tutelage train RUN --like {name}
+
+Bit for bit on the same machine with the same versions: {versions}.
+
+```toml
+{settings}
+```
+"""
+
+
+def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
+    """Put the best weights of a run into the zoo, add results, and write all cards anew.
+
+    Args:
+        tables: evaluations of it under `name`, and of hand-designed optimizers as in `adam:learning_rate=0.01`. Rows
+            of other optimizers are passed over. What there is of the same optimizer, optimizee and seed is replaced.
+    """
+    directory = RunDirectory(run)
+    optimizer, provenance = load_weights(directory.weights)
+    config = directory.config()
+    provenance |= {"config": asdict(config), "training": asdict(training_log(directory))}
+    save_weights(zoo_weights(name), optimizer, config.optimizer, provenance)
+    before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
+    results = last_windows(pl.concat([*before, *tables]))
+    results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
+    results = results.unique(["optimizer", "optimizee", "split", "seed"], keep="last", maintain_order=True)
+    results.sort("optimizee", "optimizer", "seed").write_parquet(RESULTS)
+    for each in zoo_names():
+        zoo_card(each).write_text(_card(each, summarize(results)))
+
+
+def _card(name: str, summary: pl.DataFrame) -> str:
+    _, provenance = load_weights(zoo_weights(name))
+    config, log = TrainingConfig.from_dict(provenance["config"]), provenance["training"]
+    measured = summary.filter(optimizer=name).to_dicts()
+    best = {row["optimizee"]: best_hand_designed(summary.filter(optimizee=row["optimizee"])) for row in measured}
+    results = [
+        f"| {row['optimizee']} | {describe(row)} | {row['seeds']} | {_said(best[row['optimizee']])} |"
+        for row in measured
+    ]
+    failures = [f"- {row['optimizee']}: {why}" for row in measured if (why := _failure(row, best[row["optimizee"]]))]
+    versions = (f"{package} {number}" for package, number in provenance["versions"].items())
+    return _CARD.format(
+        name=name,
+        architecture=config.optimizer,
+        on=", ".join(config.on),
+        epochs=log["epochs"],
+        inner_steps=log["inner_steps"],
+        minutes=log["seconds"] / 60,
+        backend=provenance["backend"],
+        epoch=provenance["epoch"],
+        loss=provenance["validation_loss"],
+        steps=provenance["validation_steps"],
+        results="\n".join(results),
+        failures="\n".join(failures) or "On none of the optimizees above.",
+        versions=", ".join(versions),
+        settings=tomli_w.dumps(without_none(provenance["config"])).strip(),
+    )
+
+
+def _said(row: dict[str, Any] | None) -> str:
+    return "" if row is None else f"{describe(row)} ({row['optimizer']})"
+
+
+def _failure(row: dict[str, Any], best: dict[str, Any] | None) -> str | None:
+    if row["diverged"]:
+        return f"{describe(row)}."
+    if row["mean"] > 0:
+        return "the loss ends above 1."
+    if best is not None and best["mean"] < row["mean"]:
+        return f"{best['optimizer']} ends lower."
+    return None
+
+
+if __name__ == "__main__":
+    ship(sys.argv[1], Path(sys.argv[2]), [pl.read_parquet(path) for path in sys.argv[3:]])
