@@ -128,6 +128,17 @@ def test_unknown_names():
         load_dataset("imagenet", "train")
 
 
+def test_fewer_examples():
+    whole, few = optimizee("mlp-digits"), optimizee("mlp-digits@100")
+    np.testing.assert_array_equal(few.images, whole.images[:100])
+    np.testing.assert_array_equal(few.labels, whole.labels[:100])
+    for name in ("mlp-digits@", "mlp-digits@0", "mlp-digits@1e3", "mlp-digits@100000"):
+        with pytest.raises(ValueError, match="number of examples after the @, from 1 to"):
+            optimizee(name)
+    with pytest.raises(ValueError, match="no optimizee"):
+        optimizee("bowl@10")
+
+
 class Parabola(Optimizee):
     split: str
 

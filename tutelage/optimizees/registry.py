@@ -9,7 +9,7 @@ import jax
 from ..naming import import_factory, unknown_name
 from .classification import Classification
 from .convolutional import ConvNet, LeNet, NASCell
-from .datasets import Split, load_dataset
+from .datasets import Dataset, Split, load_dataset
 from .mlp import MLP
 from .optimizee import Optimizee
 from .small_problems import (
@@ -95,18 +95,21 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
     """The optimizee called `name`, on the given split of its data.
 
     Args:
-        name: one of `optimizee_names()`, or `package.module:factory` for one of your own, where `factory` takes
-            the split ("train" or "test") and returns an `Optimizee`.
+        name: one of `optimizee_names()`, a network among them followed by @ and a number to have only so many
+            examples of the split, as in `mlp-orig@2000`; or `package.module:factory` for one of your own, where `factory`
+            takes the split ("train" or "test") and returns an `Optimizee`.
         split: the part of the data that batches are drawn from; small problems have other random numbers in each.
         data_dir: folder to look for data in first, see `load_dataset`.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or an impossible number of examples.
         DataError: its data are not to be had.
     """
-    if name in _NETWORKS:
-        data, network = _NETWORKS[name]
-        return network(load_dataset(data, split, data_dir))
+    network_name, at, examples = name.partition("@")
+    if network_name in _NETWORKS:
+        data_name, network = _NETWORKS[network_name]
+        data = load_dataset(data_name, split, data_dir)
+        return network(_first(data, examples, name) if at else data)
     if name in _PROBLEMS:
         return _PROBLEMS[name](_SEEDS[split])
     if ":" not in name:
@@ -115,3 +118,10 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')
     return made
+
+
+def _first(data: Dataset, examples: str, name: str) -> Dataset:
+    """The first examples of a split, which are as good as any others: the data sets come shuffled."""
+    if not examples.isdecimal() or not 1 <= int(examples) <= len(data.labels):
+        raise ValueError(f'"{name}" is to have a number of examples after the @, from 1 to {len(data.labels)}.')
+    return data._replace(images=data.images[: int(examples)], labels=data.labels[: int(examples)])
