@@ -68,7 +68,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, environment):
     while kills < KILLS:
         process = start(killed, environment)
         try:
-            process.communicate(timeout=chance.uniform(0, 9))
+            process.communicate(timeout=chance.uniform(0, 7))
         except subprocess.TimeoutExpired:
             process.send_signal(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
             process.communicate()

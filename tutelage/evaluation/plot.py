@@ -1,10 +1,13 @@
 """Curves of the log-loss with bands, drawn from tables alone."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS_IN_A_ROW = 3
 
@@ -14,11 +17,13 @@ def plot_curves(table: pl.DataFrame, path: str | Path) -> None:
     curves(table).savefig(path, dpi=140)
 
 
-def curves(table: pl.DataFrame) -> Figure:
+def curves(table: pl.DataFrame) -> "Figure":
     """Draw, per optimizee, the mean over seeds of the log-loss with a band of one standard deviation.
 
     A curve stops where the first of its seeds diverges, at a cross, and the legend says so.
     """
+    from matplotlib.figure import Figure  # here, as it takes most of a second to import and few commands draw
+
     optimizees = table["optimizee"].unique(maintain_order=True)
     optimizers = table["optimizer"].unique(maintain_order=True)
     columns = min(len(optimizees), PANELS_IN_A_ROW)

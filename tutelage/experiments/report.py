@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
 import tomli_w
@@ -62,8 +61,11 @@ def _section(record: Record) -> str:
 
 
 def _figure(table: pl.DataFrame) -> str:
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tutelage"}), io.StringIO() as file:
-        curves(table).savefig(file, format="svg", metadata={"Date": None})
+    figure = curves(table)
+    from matplotlib import rc_context  # drawing has imported it by now; see there
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tutelage"}), io.StringIO() as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
         text = file.getvalue()
     return text[text.index("<svg") :]
 

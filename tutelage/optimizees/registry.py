@@ -96,8 +96,8 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
 
     Args:
         name: one of `optimizee_names()`, a network among them followed by @ and a number to have only so many
-            examples of the split, as in `mlp-orig@2000`; or `package.module:factory` for one of your own, where `factory`
-            takes the split ("train" or "test") and returns an `Optimizee`.
+            examples of the split, as in `mlp-orig@2000`; or `package.module:factory` for one of your own, where
+            `factory` takes the split ("train" or "test") and returns an `Optimizee`.
         split: the part of the data that batches are drawn from; small problems have other random numbers in each.
         data_dir: folder to look for data in first, see `load_dataset`.
 
