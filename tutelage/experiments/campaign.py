@@ -159,7 +159,7 @@ class _Campaign:
                 self.started.setdefault(title, time.monotonic())
                 self.progress.running[title] = (share, where)
         running = {title: share for title, (share, _) in self.progress.running.items()}
-        unfinished = {part.title for part in self.waiting} | set(running)
+        unfinished = {part.title for part in self.waiting} | self.at_work
         left = sum(self.expected[title] * (1 - running.get(title, 0.0)) for title in unfinished)
         total = sum(self.expected.values())
         self.progress.share = 1 - left / total
