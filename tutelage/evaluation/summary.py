@@ -4,17 +4,17 @@ from typing import Any
 
 import polars as pl
 
+_RUN = ("optimizer", "optimizee", "split", "seed")
+
 
 def last_windows(table: pl.DataFrame) -> pl.DataFrame:
     """Each run's last row."""
-    keys = ["optimizer", "optimizee", "split", "seed"]
-    return table.filter(pl.col("step") == pl.col("step").max().over(keys))
+    return table.filter(pl.col("step") == pl.col("step").max().over(_RUN))
 
 
 def final_log_losses(table: pl.DataFrame) -> pl.DataFrame:
     """The natural logarithm of each run's mean loss in its last window; `diverged` where that is not finite."""
-    keys = ["optimizer", "optimizee", "split", "seed"]
-    final = table.group_by(keys, maintain_order=True).agg(pl.col("loss").sort_by("step").last())
+    final = last_windows(table).select(*_RUN, "loss")
     return final.with_columns(log_loss=pl.col("loss").log(), diverged=pl.col("loss").is_finite().not_().fill_null(True))
 
 

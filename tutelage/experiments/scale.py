@@ -73,13 +73,14 @@ class Scale:
             periods = -(-self.num_epochs(schedule.period * schedule.max_periods) // period)
             return replace(schedule, period=period, min_periods=periods, max_periods=periods)
         stages = slice(self.stages)
+        periods = None if self.epochs is None else max(1, self.epochs // period)
         return replace(
             schedule,
             unroll_lengths=schedule.unroll_lengths[stages],
             validation_lengths=schedule.validation_lengths[stages],
             period=period,
-            max_periods=None if self.epochs is None else max(1, self.epochs // period),
-            min_periods=schedule.min_periods if self.epochs is None else max(1, self.epochs // period),
+            max_periods=periods,
+            min_periods=periods or schedule.min_periods,
         )
 
 
