@@ -57,6 +57,15 @@ def test_fewer_seeds_where_they_are_dear():
     assert (scale.tuning_seeds_on("nas-cifar"), scale.tuning_seeds_on("lenet")) == (3, 4)
 
 
+def test_fewer_steps_where_they_are_dear():
+    scale = Scale(seeds=5, num_steps=10_000, tuning_seeds=4, fewer_steps={"conv-mnist": 300})
+    for figure, num_steps in (("fig7a", 10_000), ("fig7b", 300)):
+        plan = make_plan(load_experiment(figure), scale)
+        assert {part.num_steps for part in (*plan.judge, *plan.baselines)} == {num_steps}
+        cosine = [part.optimizer for part in plan.baselines if "cosine_steps" in part.optimizer]
+        assert cosine == [f"adam:cosine_steps={num_steps}"]
+
+
 def test_longer_training_goes_on_from_shorter():
     plan = make_plan(load_experiment("fig4"), SCALES["small"])
     chain = [part for part in plan.teach if part.name.startswith("unroll-200-")]

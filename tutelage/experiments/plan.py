@@ -31,14 +31,16 @@ def make_plan(experiment: Experiment, scale: Scale) -> Plan:
         teach[name] = Teach(name, scale.training(config), before)
     on = scale.optimizees(experiment.on)
     judge = [
-        Judge(taught, problem, scale.num_steps, scale.seeds_on(problem)) for problem in on for taught in teach.values()
+        Judge(taught, problem, scale.steps_on(problem), scale.seeds_on(problem))
+        for problem in on
+        for taught in teach.values()
     ]
     baselines = [
         Baseline(
             name,
-            optimizer.replace("STEPS", str(scale.num_steps)),
+            optimizer.replace("STEPS", str(scale.steps_on(problem))),
             problem,
-            scale.num_steps,
+            scale.steps_on(problem),
             scale.seeds_on(problem),
             scale.tuning_seeds_on(problem),
         )

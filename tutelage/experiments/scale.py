@@ -21,6 +21,8 @@ class Scale:
     """Of each learning rate tried."""
     fewer_seeds: dict[str, int] = field(default_factory=dict)
     """Of evaluations and tuning on the optimizees where a seed is dear: at most so many."""
+    fewer_steps: dict[str, int] = field(default_factory=dict)
+    """Of evaluations and tuning on the optimizees where a step is dear."""
     pace: float = 1.0
     """Factor on numbers of training epochs above 100, which do not fall below 100 by it."""
     longest_period: int | None = None
@@ -41,6 +43,9 @@ class Scale:
 
     def tuning_seeds_on(self, optimizee: str) -> int:
         return min(self.tuning_seeds, self.fewer_seeds.get(optimizee, self.tuning_seeds))
+
+    def steps_on(self, optimizee: str) -> int:
+        return self.fewer_steps.get(optimizee, self.num_steps)
 
     def optimizees(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return names if self.instead is None else (self.instead,)
@@ -102,6 +107,7 @@ SCALES: dict[str, Scale] = {
         num_steps=10_000,
         tuning_seeds=2,
         fewer_seeds={"nas-cifar": 3},
+        fewer_steps={"conv-mnist": 2_000, "conv-cifar": 2_000, "lenet": 2_000, "nas-cifar": 1_000},
         pace=0.1,
         longest_period=10,
     ),
