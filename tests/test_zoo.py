@@ -37,7 +37,10 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
     monkeypatch.setattr("tutelage.experiments.ship.RESULTS", tmp_path / "zoo" / "results.parquet")
     (tmp_path / "zoo").mkdir()
     tutelage.train(tmp_path / "run", recipe("l2o-dm", "plain", on=("mlp-digits",), max_epochs=2, num_validation=2))
-    names = {"mine": tutelage.load(tmp_path / "run"), "sgd:learning_rate=3": tutelage.optimizer("sgd:learning_rate=3")}
+    names = {
+        "mine": tutelage.optimizer(str(tmp_path / "run")),
+        "sgd:learning_rate=3": tutelage.optimizer("sgd:learning_rate=3"),
+    }
     table = tutelage.evaluate(names | {"other": names["mine"]}, ["mlp-digits"], num_steps=200, num_seeds=2)
     ship("mine", tmp_path / "run", [table])
     ship("mine", tmp_path / "run", [table])  # replaces

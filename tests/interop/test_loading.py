@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.problems import published
-from tutelage.interop import load, load_published, resolve_optimizer
+from tutelage.interop import load_learned, load_published, resolve_optimizer
 from tutelage.interop.published import FORMATS
 from tutelage.optimizers import HandDesigned, create_learned, save_weights
 
@@ -22,7 +22,7 @@ def archive(path, prefix="weights/", architecture="l2o-dm", **changes):
 @pytest.mark.parametrize("architecture", [form.architecture for form in FORMATS])
 def test_published_weights_with_and_without_prefix(tmp_path, prefix, architecture):
     arrays = archive(tmp_path / "x.npz", prefix, architecture)
-    ours = load(tmp_path / "x.npz")
+    ours = load_learned(tmp_path / "x.npz")
     assert load_published(tmp_path / "x.npz")[0] == architecture
     fresh = create_learned(architecture, jax.random.key(0))
     assert jax.tree.structure(fresh) == jax.tree.structure(ours)
@@ -60,8 +60,8 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(ValueError, match='no optimizer "rnnpropp"; did you mean rnnprop'):
         resolve_optimizer("rnnpropp")
     with pytest.raises(ValueError, match='no optimizer in the zoo "adam"'):
-        load("adam")
+        load_learned("adam")
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         resolve_optimizer(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="holds no optimizer"):
-        load(tmp_path)
+        load_learned(tmp_path)

@@ -16,7 +16,7 @@ import optax
 import pytest
 
 from tests.problems import Linear, Quadratic
-from tutelage.interop import load
+from tutelage.interop import load_learned
 from tutelage.optimizers import HandDesigned, load_weights
 from tutelage.training import (
     ImitationSettings,
@@ -72,7 +72,7 @@ def test_the_configuration_survives_its_file(tmp_path):
     everything = recipe("l2o-scale", "random-lengths-il-self-improving", "as-released", on=("bowl", "mlp-digits"))
     for config in (replace(CONFIG, gradient_clip=0.5, max_epochs=7), everything):
         config.save(tmp_path / "config.toml")
-        assert TrainingConfig.load(tmp_path / "config.toml") == config
+        assert TrainingConfig.load_learned(tmp_path / "config.toml") == config
 
 
 def test_learning_changes_weights_and_keeps_the_best(undisturbed):
@@ -154,7 +154,7 @@ def test_a_finished_run_resumes_to_its_end(undisturbed):
     before = contents(undisturbed[0])
     train(undisturbed[0], resume=True)
     assert contents(undisturbed[0]) == before
-    assert isinstance(load(undisturbed[0]), type(load_weights(undisturbed[0] / "optimizer.safetensors")[0]))
+    assert isinstance(load_learned(undisturbed[0]), type(load_weights(undisturbed[0] / "optimizer.safetensors")[0]))
 
 
 def test_a_full_disk_loses_nothing(undisturbed, tmp_path, monkeypatch):

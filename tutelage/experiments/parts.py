@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ..evaluation import EvaluationProgress, EvaluationStore, evaluate, tune
-from ..interop import load, resolve_optimizer
+from ..interop import load_learned, resolve_optimizer
 from ..training import Event, TrainingConfig, train
 from ..training.card import TrainingLog, training_log
 from ..training.run_directory import CARD, CONFIG, RunDirectory
@@ -123,7 +123,7 @@ class Judge:
 
     def run(self, place: Place, advance: Advance) -> pl.DataFrame:
         """The evaluation's table."""
-        optimizer = load(place.run_directory(self.taught.name, self.taught.config))
+        optimizer = load_learned(place.run_directory(self.taught.name, self.taught.config))
         return _evaluate(self.taught.name, optimizer, self, place, advance)
 
 

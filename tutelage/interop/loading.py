@@ -19,7 +19,7 @@ from .published import load_published
 WEIGHTS_OF_A_RUN = "optimizer.safetensors"
 
 
-def load(name_or_path: str | Path) -> LearnedOptimizer:
+def load_learned(name_or_path: str | Path) -> LearnedOptimizer:
     """A taught optimizer: of the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
 
     Raises:
@@ -31,7 +31,7 @@ def load(name_or_path: str | Path) -> LearnedOptimizer:
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """The file that `load` reads.
+    """The file that `load_learned` reads.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -55,7 +55,7 @@ def resolve_optimizer(text: str) -> Any:
     """What a user means by an optimizer's name.
 
     Either a hand-designed optimizer as in `adam:learning_rate=0.01`, `package.module:factory` of a learned one
-    (untrained: random weights from seed 0), or whatever `load` takes.
+    (untrained: random weights from seed 0), or whatever `load_learned` takes.
 
     Raises:
         FileNotFoundError, ValueError: with a sentence that says what would do.
@@ -66,7 +66,7 @@ def resolve_optimizer(text: str) -> Any:
         return create_learned(text, jax.random.key(0))
     if _is_name(text) and text not in zoo_names():
         raise unknown_name("optimizer", text, (*zoo_names(), *NAMES))
-    return load(text)
+    return load_learned(text)
 
 
 def _is_name(text: str | Path) -> bool:

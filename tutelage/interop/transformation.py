@@ -1,0 +1,96 @@
+"""A taught optimizer as users of optax know optimizers."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Int, PyTree
+
+from ..optimizers import LearnedOptimizer
+from .loading import load_learned
+
+
+class TaughtState(NamedTuple):
+    """The state of a taught optimizer between two steps."""
+
+    inner: Any
+    """What the learned optimizer remembers, its floating-point numbers in `state_dtype`."""
+    skipped: Int[Array, ""]
+    """Steps left out because a gradient was not finite."""
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    scale: float | optax.Schedule = 1.0,
+    state_dtype: DTypeLike = jnp.float32,
+) -> optax.GradientTransformationExtraArgs:
+    """A taught optimizer for your own model, to be used as `optax.adam(...)` is.
+
+    Args:
+        name_or_path: a name in the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
+        scale: factor of the updates, or a schedule from the number of the step to one; there is no learning rate.
+        state_dtype: of the state between steps; `jnp.bfloat16` halves its memory. Steps compute in single precision.
+
+    Returns:
+        An optax transformation. A step whose gradient is not finite changes nothing: its updates are 0, the state stays
+        as it is, and `TaughtState.skipped` counts it.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: an unknown name, or what is there is damaged or something else.
+    """
+    taught = as_transformation(load_learned(name_or_path), state_dtype)
+    if callable(scale):
+        return optax.chain(taught, optax.scale_by_schedule(scale))
+    return taught if scale == 1.0 else optax.chain(taught, optax.scale(scale))
+
+
+def as_transformation(
+    optimizer: LearnedOptimizer, state_dtype: DTypeLike = jnp.float32
+) -> optax.GradientTransformationExtraArgs:
+    """A learned optimizer as a pair of functions that close over its weights; see `load`."""
+
+    def stored(state: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.astype(state_dtype) if _is_floating(x) else x, state)
+
+    def init(params: PyTree) -> TaughtState:
+        for path, leaf in jax.tree.leaves_with_path(params):
+            if not _is_floating(leaf):
+                raise ValueError(
+                    f"The parameter at {jax.tree_util.keystr(path)} is {jnp.asarray(leaf).dtype}: only floating-point "
+                    "ones can be optimized; leave it out with optax.masked or eqx.filter."
+                )
+        # Each leaf a buffer of its own, so that all of them can be donated.
+        return TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
+
+    def update(
+        grads: PyTree, state: TaughtState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, TaughtState]:
+        like = jax.eval_shape(lambda: optimizer.init(grads))
+        if jax.tree.structure(like) != jax.tree.structure(state.inner) or any(
+            a.shape != b.shape for a, b in zip(jax.tree.leaves(like), jax.tree.leaves(state.inner), strict=True)
+        ):
+            raise ValueError("This state belongs to other parameters or another optimizer: make one with init(params).")
+
+        def step(grads, inner):
+            working = jax.tree.map(lambda x, full: x.astype(full.dtype), inner, like)
+            updates, inner = optimizer.update(grads, working, params, **extra)
+            return jax.tree.map(lambda u, g: u.astype(g.dtype), updates, grads), stored(inner)
+
+        def skip(grads, inner):
+            return jax.tree.map(jnp.zeros_like, grads), inner
+
+        finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
+        updates, inner = lax.cond(finite, step, skip, grads, state.inner)
+        return updates, TaughtState(inner, state.skipped + ~finite)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _is_floating(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
