@@ -11,7 +11,8 @@ import tutelage
 from tutelage.interop import load_learned
 from tutelage.zoo import zoo_names
 
-NAMES = ("rnnprop", "l2o-dm-cl-il", "l2o-scale")
+ONE = "rnnprop-cl-il"
+NAMES = (ONE, "l2o-dm-cl-il", "l2o-scale")
 PARAMS = {"w": jnp.linspace(-1, 1, 24).reshape(6, 4), "b": jnp.ones(4), "s": jnp.float32(0.5), "none": jnp.ones((0, 3))}
 
 
@@ -51,8 +52,8 @@ def test_it_is_the_taught_optimizer(name):
     assert isinstance(tutelage.load(name), optax.GradientTransformationExtraArgs)
 
 
-def test_eager_jit_scan_and_vmap_agree(name):
-    optimizer = tutelage.load(name)
+def test_eager_jit_scan_and_vmap_agree():
+    optimizer = tutelage.load(ONE)
     expected = train(optimizer)[0]
     assert_close(train(optimizer, jit=False)[0], expected)
     assert_close(train(optax.GradientTransformationExtraArgs(optimizer.init, jax.jit(optimizer.update)))[0], expected)
@@ -71,9 +72,9 @@ def test_eager_jit_scan_and_vmap_agree(name):
     assert_close(jax.tree.map(lambda x: x[0], twice), expected)
 
 
-def test_inside_optax(name):
-    optimizer = tutelage.load(name)
-    scaled = optax.chain(optax.clip_by_global_norm(1e9), tutelage.load(name, scale=0.5), optax.scale(2.0))
+def test_inside_optax():
+    optimizer = tutelage.load(ONE)
+    scaled = optax.chain(optax.clip_by_global_norm(1e9), tutelage.load(ONE, scale=0.5), optax.scale(2.0))
     assert_close(train(scaled)[0], train(optimizer)[0], rtol=1e-4)
     only = {name: name == "w" for name in PARAMS}
     rest = {name: name != "w" for name in PARAMS}
@@ -89,31 +90,31 @@ def test_inside_optax(name):
     assert_close({k: trained[k] for k in others}, train(optax.adam(0.1), others)[0])
 
 
-def test_scale_by_schedule(name):
+def test_scale_by_schedule():
     grads = jax.grad(loss)(PARAMS)
-    plain, halved = tutelage.load(name), tutelage.load(name, scale=lambda count: jnp.where(count < 1, 1.0, 0.5))
+    plain, halved = tutelage.load(ONE), tutelage.load(ONE, scale=lambda count: jnp.where(count < 1, 1.0, 0.5))
     states = [plain.init(PARAMS), halved.init(PARAMS)]
     for factor in (1.0, 0.5, 0.5):
         (expected, states[0]), (updates, states[1]) = plain.update(grads, states[0]), halved.update(grads, states[1])
         assert_close(updates, jax.tree.map(lambda u, factor=factor: factor * u, expected))
 
 
-def test_low_precision_parameters_and_state(name):
+def test_low_precision_parameters_and_state():
     low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS)
-    params, state = train(tutelage.load(name), low)
+    params, state = train(tutelage.load(ONE), low)
     assert {leaf.dtype for leaf in leaves(params)} == {jnp.dtype(jnp.bfloat16)}
     assert {leaf.dtype for leaf in leaves(state.inner)} == {jnp.dtype(jnp.float32)}
     mixed = low | {"b": PARAMS["b"]}
-    assert train(tutelage.load(name), mixed)[0]["b"].dtype == jnp.float32
-    params, half = train(tutelage.load(name, state_dtype=jnp.bfloat16))
+    assert train(tutelage.load(ONE), mixed)[0]["b"].dtype == jnp.float32
+    params, half = train(tutelage.load(ONE, state_dtype=jnp.bfloat16))
     assert {leaf.dtype for leaf in leaves(half.inner)} == {jnp.dtype(jnp.bfloat16)}
     assert sum(x.nbytes for x in leaves(half.inner)) * 2 == sum(x.nbytes for x in leaves(state.inner))
-    moved, expected = (jax.tree.map(jnp.subtract, p, PARAMS) for p in (params, train(tutelage.load(name))[0]))
+    moved, expected = (jax.tree.map(jnp.subtract, p, PARAMS) for p in (params, train(tutelage.load(ONE))[0]))
     assert optax.tree.norm(jax.tree.map(jnp.subtract, moved, expected)) < 0.05 * optax.tree.norm(expected)
 
 
-def test_buffers_can_be_donated_and_parameters_sharded(name):
-    optimizer = tutelage.load(name)
+def test_buffers_can_be_donated_and_parameters_sharded():
+    optimizer = tutelage.load(ONE)
     mesh = jax.make_mesh((2,), ("x",), axis_types=(AxisType.Auto,))
     expected = train(optimizer)[0]
     params = jax.tree.map(jnp.copy, PARAMS)
@@ -133,20 +134,21 @@ def test_buffers_can_be_donated_and_parameters_sharded(name):
     assert not params["w"].sharding.is_fully_replicated
 
 
-def test_state_is_saved_and_restored_by_orbax(name, tmp_path):
-    optimizer = tutelage.load(name)
-    params, state = train(optimizer, steps=3)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "state", (params, state))
-        checkpointer.wait_until_finished()
-        template = jax.eval_shape(lambda: (PARAMS, optimizer.init(PARAMS)))
-        restored = checkpointer.restore(tmp_path / "state", template)
+def test_state_is_saved_and_restored_by_orbax(tmp_path):
+    optimizer = tutelage.load(ONE)
+    start = {name: leaf for name, leaf in PARAMS.items() if leaf.size}  # orbax saves no empty arrays
+    params, state = train(optimizer, start, steps=3)
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    with ocp.CheckpointManager(tmp_path, options=options) as kept:
+        kept.save(3, args=ocp.args.StandardSave((params, state)))
+        template = jax.eval_shape(lambda: (start, optimizer.init(start)))
+        restored = kept.restore(3, args=ocp.args.StandardRestore(template))
     assert jax.tree.structure(restored[1]) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, (params, state))
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing(name):
-    optimizer = tutelage.load(name)
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    optimizer = tutelage.load(ONE)
     state = train(optimizer, steps=2)[1]
     grads = jax.grad(loss)(PARAMS)
     for bad in (jnp.nan, jnp.inf):
@@ -170,8 +172,8 @@ def test_mistakes_are_named(name):
         tutelage.load("rnnpropp")
 
 
-def test_many_leaves_and_one_large_one_are_one_batch(name):
-    optimizer = tutelage.load(name)
+def test_many_leaves_and_one_large_one_are_one_batch():
+    optimizer = tutelage.load(ONE)
     many = {str(number): jnp.full((number % 3 + 1,), 0.1) for number in range(40)}
     updates, _ = jax.jit(optimizer.update)(many, optimizer.init(many))
     assert all(jnp.isfinite(leaf).all() for leaf in leaves(updates))

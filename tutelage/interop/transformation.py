@@ -68,28 +68,32 @@ def as_transformation(
         # Each leaf a buffer of its own, so that all of them can be donated.
         return TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
 
-    def update(
-        grads: PyTree, state: TaughtState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, TaughtState]:
-        like = jax.eval_shape(lambda: optimizer.init(grads))
-        if jax.tree.structure(like) != jax.tree.structure(state.inner) or any(
-            a.shape != b.shape for a, b in zip(jax.tree.leaves(like), jax.tree.leaves(state.inner), strict=True)
-        ):
-            raise ValueError("This state belongs to other parameters or another optimizer: make one with init(params).")
+    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, TaughtState]:
+        full = jax.eval_shape(lambda: optimizer.init(updates))
+        _check_state(state, full)
 
         def step(grads, inner):
-            working = jax.tree.map(lambda x, full: x.astype(full.dtype), inner, like)
-            updates, inner = optimizer.update(grads, working, params, **extra)
-            return jax.tree.map(lambda u, g: u.astype(g.dtype), updates, grads), stored(inner)
+            inner = jax.tree.map(lambda x, like: x.astype(like.dtype), inner, full)
+            moves, inner = optimizer.update(grads, inner, params, **extra)
+            return jax.tree.map(lambda move, grad: move.astype(grad.dtype), moves, grads), stored(inner)
 
         def skip(grads, inner):
             return jax.tree.map(jnp.zeros_like, grads), inner
 
-        finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
-        updates, inner = lax.cond(finite, step, skip, grads, state.inner)
-        return updates, TaughtState(inner, state.skipped + ~finite)
+        finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]).all()
+        moves, inner = lax.cond(finite, step, skip, updates, state.inner)
+        return moves, TaughtState(inner, state.skipped + ~finite)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_state(state: Any, full: PyTree) -> None:
+    if not isinstance(state, TaughtState) or _shapes(state.inner) != _shapes(full):
+        raise ValueError("This state belongs to other parameters or another optimizer: make one with init(params).")
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    return jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]
 
 
 def _is_floating(leaf: Any) -> bool:
