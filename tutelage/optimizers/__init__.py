@@ -1,5 +1,6 @@
 """Update rules: learned ones, and hand-designed ones by name."""
 
+from .aligned_momentum import AlignedMomentum
 from .architectures import ARCHITECTURES, create_learned, load_weights, save_weights
 from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
@@ -14,6 +15,7 @@ __all__ = [
     "GRU",
     "L2ODM",
     "LSTM",
+    "AlignedMomentum",
     "CoordinatewiseOptimizer",
     "HandDesigned",
     "L2OScale",

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..naming import import_factory, unknown_name
+from .aligned_momentum import AlignedMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
 from .learned import LearnedOptimizer
@@ -27,6 +28,7 @@ ARCHITECTURES: dict[str, Create] = {
     "rnnprop": RNNProp.create,
     "l2o-scale": L2OScale.create,
     "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
+    "aligned-momentum": AlignedMomentum.create,
 }
 
 HEADER = "tutelage"

@@ -1,7 +1,6 @@
 """L2O-Scale, the hierarchical learned optimizer of Wichrowska et al. (2017)."""
 
 import math
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .gru import GRU
 from .learned import LearnedOptimizer
 from .numerics import root, straight_through_clip
+from .tensors import Tensors
 
 PARAMETER_UNITS = 10
 TENSOR_UNITS = 20
@@ -63,24 +63,6 @@ class L2OScaleState(NamedTuple):
     parameter: Float[Array, "parameter_units coordinates"]
     tensor: Float[Array, "tensor_units tensors"]
     problem: Float[Array, "global_units 1"]
-
-
-class _Tensors:
-    """Which coordinates belong to which tensor: all tensors lie one after the other."""
-
-    def __init__(self, tree: PyTree):
-        self.sizes = [leaf.size for leaf in jax.tree.leaves(tree) if leaf.size]
-        self.starts = list(accumulate(self.sizes, initial=0))[:-1]
-
-    def mean(self, x: Float[Array, "features coordinates"]) -> Float[Array, "features tensors"]:
-        """The mean over each tensor's coordinates."""
-        parts = zip(self.starts, self.sizes, strict=True)
-        return jnp.stack([x[:, start : start + size].mean(axis=1) for start, size in parts], axis=1)
-
-    def spread(self, x: Float[Array, "features tensors"]) -> Float[Array, "features coordinates"]:
-        """Each tensor's value at all of its coordinates."""
-        columns = [jnp.broadcast_to(x[:, t : t + 1], (x.shape[0], size)) for t, size in enumerate(self.sizes)]
-        return jnp.concatenate(columns, axis=1)
 
 
 class L2OScale(LearnedOptimizer):
@@ -148,7 +130,7 @@ class L2OScale(LearnedOptimizer):
 
     def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> L2OScaleState:
         """The RNN states at their learned start, everything else at 0, learning rates drawn with `key`."""
-        tensors = _Tensors(params)
+        tensors = Tensors(params)
         total, dtype = sum(tensors.sizes), self.parameter_start.dtype
         coordinate_key, tensor_key = jax.random.split(jax.random.key(0) if key is None else key)
         low, high = LOG_LEARNING_RATE_RANGE
@@ -193,7 +175,7 @@ class L2OScale(LearnedOptimizer):
         value: Float[Array, ""] | None = None,
         **extra: Any,
     ) -> tuple[PyTree, L2OScaleState]:
-        tensors = _Tensors(grads)
+        tensors = Tensors(grads)
         if not tensors.sizes:
             return grads, state
         flat, unravel = ravel_pytree(grads)

@@ -1,0 +1,129 @@
+"""Aligned momentum: eight learned numbers that say how to step, and when to step more boldly or more carefully."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from .learned import LearnedOptimizer
+from .numerics import root
+from .tensors import Tensors
+
+REFERENCE_SIZE = 1000.0
+"""Coordinates of the tensor whose rate is the learned one itself."""
+LOG_BOLDNESS_LIMIT = 8.0
+_EPSILON = 1e-16
+_START = {
+    "log_rate": math.log(0.01),
+    "log_momentum_forgetting": math.log(0.1),
+    "log_square_forgetting": math.log(0.1),
+    "log_power": 0.0,
+    "log_size_exponent": math.log(0.25),
+    "log_vector_factor": 0.0,
+    "log_gain": math.log(0.003),
+    "log_target": math.log(0.01),
+}
+
+
+class AlignedMomentumState(NamedTuple):
+    """What aligned momentum remembers: two numbers a coordinate, as Adam, and two for the whole problem."""
+
+    momentum: Float[Array, " coordinates"]
+    mean_square: Float[Array, " coordinates"]
+    log_boldness: Float[Array, ""]
+    """How far alignment has raised or lowered all rates."""
+    step: Float[Array, ""]
+
+
+class AlignedMomentum(LearnedOptimizer):
+    """Normalized momentum, raised to a power, at a rate that follows how well new gradients agree with old ones.
+
+    With m and v Adam's moments, m̂ and v̂ corrected for their start at 0, and n the size of a tensor, the update of its
+    coordinates is
+
+        -rate · (n / 1000)^(-size exponent) · e^b · sign(m̂) |m̂ / sqrt(v̂)|^power
+
+    A power above 1 takes back the steps of coordinates whose gradients are mostly noise. For vectors and scalars the
+    factor by size is replaced by a learned one. b, the boldness, begins at 0, and every step adds
+
+        gain · (cos(g / sqrt(v̂), m / sqrt(v̂)) - target)
+
+    over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
+    shrinks when they are noise or the last steps went too far. The eight numbers are positive; the weights are their
+    logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
+    """
+
+    log_rate: Float[Array, ""]
+    log_momentum_forgetting: Float[Array, ""]
+    """1 - β1, and below 1 - β2."""
+    log_square_forgetting: Float[Array, ""]
+    log_power: Float[Array, ""]
+    log_size_exponent: Float[Array, ""]
+    log_vector_factor: Float[Array, ""]
+    log_gain: Float[Array, ""]
+    log_target: Float[Array, ""]
+
+    @staticmethod
+    def create(key: PRNGKeyArray) -> "AlignedMomentum":
+        """Near normalized momentum with a rate of 0.01, each number off by a random tenth or so."""
+        noise = 0.1 * jax.random.normal(key, (len(_START),), jnp.float32)
+        return AlignedMomentum(**{name: start + x for (name, start), x in zip(_START.items(), noise, strict=True)})
+
+    def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> AlignedMomentumState:
+        zeros = jnp.zeros(sum(leaf.size for leaf in jax.tree.leaves(params)), self.log_rate.dtype)
+        nothing = jnp.zeros((), self.log_rate.dtype)
+        return AlignedMomentumState(zeros, zeros, nothing, nothing)
+
+    def _log_factors(self, tensors: Tensors) -> Float[Array, "1 tensors"]:
+        """Of each tensor's rate, by its size."""
+        exponent = jnp.exp(self.log_size_exponent)
+        return jnp.stack(
+            [
+                -exponent * math.log(size / REFERENCE_SIZE) if rank > 1 else self.log_vector_factor
+                for size, rank in zip(tensors.sizes, tensors.ranks, strict=True)
+            ]
+        )[None]
+
+    def update(
+        self,
+        grads: PyTree,
+        state: AlignedMomentumState,
+        params: PyTree | None = None,
+        *,
+        value: Float[Array, ""] | None = None,
+        **extra: Any,
+    ) -> tuple[PyTree, AlignedMomentumState]:
+        tensors = Tensors(grads)
+        if not tensors.sizes:
+            return grads, state
+        flat, unravel = ravel_pytree(grads)
+        gradient = flat.astype(state.momentum.dtype)
+        step = state.step + 1
+        forget, forget_square = jnp.exp(self.log_momentum_forgetting), jnp.exp(self.log_square_forgetting)
+        momentum = state.momentum + forget * (gradient - state.momentum)
+        mean_square = state.mean_square + forget_square * (gradient**2 - state.mean_square)
+        scale = root(mean_square / (1 - (1 - forget_square) ** step)) + _EPSILON
+
+        alignment = _cosine(gradient / scale, state.momentum / scale)
+        change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
+        boldness = jnp.where(state.step > 0, state.log_boldness + change, 0.0)
+        boldness = jnp.clip(boldness, -LOG_BOLDNESS_LIMIT, LOG_BOLDNESS_LIMIT)
+
+        direction = momentum / (1 - (1 - forget) ** step) / scale
+        rates = tensors.spread(jnp.exp(self.log_rate + boldness + self._log_factors(tensors)))[0]
+        updates = -rates * _signed_power(direction, jnp.exp(self.log_power))
+        return unravel(updates.astype(flat.dtype)), AlignedMomentumState(momentum, mean_square, boldness, step)
+
+
+def _cosine(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
+    """Of the angle between two vectors; 0 where one of them is 0."""
+    return a @ b / (root(a @ a) * root(b @ b) + _EPSILON)
+
+
+def _signed_power(x: Float[Array, " n"], power: Float[Array, ""]) -> Float[Array, " n"]:
+    """sign(x) |x|^power, with derivative 0 at 0."""
+    size = jnp.abs(x)
+    return jnp.where(size > 0, jnp.sign(x) * jnp.exp(power * jnp.log(jnp.where(size > 0, size, 1.0))), 0.0)
