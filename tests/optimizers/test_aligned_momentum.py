@@ -15,7 +15,8 @@ def drawn(key, scale=1.0):
 
 
 def taught():
-    return eqx.tree_at(lambda o: o.log_power, AlignedMomentum.create(jax.random.key(3)), jnp.float32(0.4))
+    made = AlignedMomentum.create(jax.random.key(3))
+    return eqx.tree_at(lambda o: (o.log_power, o.log_warmup), made, (jnp.float32(0.4), jnp.float32(2.0)))
 
 
 @jax.jit
@@ -66,7 +67,7 @@ def test_it_is_the_formula_of_its_documentation():
             factor = factor if len(shape) < 2 else factor ** -number["log_size_exponent"]
             direction = m[name] / (1 - (1 - forget) ** step) / root[name]
             expected = np.sign(direction) * np.abs(direction) ** number["log_power"]
-            expected *= -number["log_rate"] * factor * np.exp(boldness)
+            expected *= -number["log_rate"] * factor * np.exp(boldness) * min(step / number["log_warmup"], 1)
             np.testing.assert_allclose(update[name], expected, rtol=1e-8)
     np.testing.assert_allclose(state.log_boldness, boldness, rtol=1e-8)
 

@@ -1,4 +1,4 @@
-"""Aligned momentum: eight learned numbers that say how to step, and when to step more boldly or more carefully."""
+"""Aligned momentum: nine learned numbers that say how to step, and when to step more boldly or more carefully."""
 
 import math
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ _START = {  # found by hand; docs/experiments.md says how
     "log_vector_factor": math.log(0.7),
     "log_gain": math.log(0.01),
     "log_target": math.log(0.025),
+    "log_warmup": math.log(300.0),
 }
 
 
@@ -44,15 +45,16 @@ class AlignedMomentum(LearnedOptimizer):
     With m and v Adam's moments, m̂ and v̂ corrected for their start at 0, and n the size of a tensor, the update of its
     coordinates is
 
-        -rate · (n / 1000)^(-size exponent) · e^b · sign(m̂) |m̂ / sqrt(v̂)|^power
+        -rate · (n / 1000)^(-size exponent) · e^b · min(t / warmup, 1) · sign(m̂) |m̂ / sqrt(v̂)|^power
 
-    A power above 1 takes back the steps of coordinates whose gradients are mostly noise. For vectors and scalars the
-    factor by size is replaced by a learned one. b, the boldness, begins at 0, and every step adds
+    at step t = 1, 2, …. A power above 1 takes back the steps of coordinates whose gradients are mostly noise. For
+    vectors and scalars the factor by size is replaced by a learned one. b, the boldness, begins at 0, and every step
+    after the first adds
 
         gain · (cos(g / sqrt(v̂), m / sqrt(v̂)) - target)
 
     over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
-    shrinks when they are noise or the last steps went too far. The eight numbers are positive; the weights are their
+    shrinks when they are noise or the last steps went too far. The nine numbers are positive; the weights are their
     logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
     """
 
@@ -65,6 +67,7 @@ class AlignedMomentum(LearnedOptimizer):
     log_vector_factor: Float[Array, ""]
     log_gain: Float[Array, ""]
     log_target: Float[Array, ""]
+    log_warmup: Float[Array, ""]
 
     @staticmethod
     def create(key: PRNGKeyArray) -> "AlignedMomentum":
@@ -113,7 +116,8 @@ class AlignedMomentum(LearnedOptimizer):
         boldness = jnp.clip(boldness, -LOG_BOLDNESS_LIMIT, LOG_BOLDNESS_LIMIT)
 
         direction = momentum / (1 - (1 - forget) ** step) / scale
-        rates = tensors.spread(jnp.exp(self.log_rate + boldness + self._log_factors(tensors)))[0]
+        warmth = jnp.minimum(jnp.log(step) - self.log_warmup, 0.0)
+        rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
         updates = -rates * _signed_power(direction, jnp.exp(self.log_power))
         return unravel(updates.astype(flat.dtype)), AlignedMomentumState(momentum, mean_square, boldness, step)
 
