@@ -22,7 +22,7 @@ from .optimizers import save_weights
 from .terminal import (
     check_free,
     console,
-    print_matrix,
+    print_ranking,
     print_summary,
     progress_bar,
     show_campaign,
@@ -307,7 +307,7 @@ class Zoo:
 
     def run(self) -> None:
         if self.name is None:
-            print_matrix(summarize(pl.read_parquet(RESULTS)), self.json)
+            print_ranking(summarize(pl.read_parquet(RESULTS)), self.json)
         elif self.name in zoo_names():
             print(zoo_card(self.name).read_text())
         else:

@@ -136,16 +136,16 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
         print(f"{name}: {value}")
 
 
-def print_matrix(summary: pl.DataFrame, as_json: bool) -> None:
-    """A summary with a row for each optimizer and a column for each optimizee; of the hand-designed only the best."""
+def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
+    """For each optimizee the taught optimizers and the best hand-designed one, the lowest loss first."""
     if as_json:
         print(json.dumps({"results": summary.to_dicts()}))
         return
-    problems = summary["optimizee"].unique(maintain_order=True).to_list()
-    table = Table(Column("log of the final loss", overflow="fold"), *problems)
-    for optimizer in summary.filter(is_hand_designed().not_())["optimizer"].unique().sort():
-        cells = {row["optimizee"]: row for row in summary.filter(optimizer=optimizer).iter_rows(named=True)}
-        table.add_row(optimizer, *(describe(cells[name]) if name in cells else "" for name in problems))
-    best = [best_hand_designed(summary.filter(optimizee=name)) for name in problems]
-    table.add_row("best hand-designed", *("" if row is None else f"{describe(row)} {row['optimizer']}" for row in best))
+    table = Table("optimizee", Column("optimizer", overflow="fold"), "log of the final loss", "seeds")
+    for problem in summary["optimizee"].unique().sort():
+        rows = summary.filter(optimizee=problem)
+        ranked = [*rows.filter(is_hand_designed().not_()).to_dicts(), best_hand_designed(rows)]
+        for row in sorted(filter(None, ranked), key=lambda row: (row["diverged"], row["mean"])):
+            table.add_row(problem, row["optimizer"], describe(row), str(row["seeds"]))
+        table.add_section()
     Console(highlight=False).print(table)

@@ -70,7 +70,8 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     results = last_windows(pl.concat([*before, *tables]))
     results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
     results = results.unique(["optimizer", "optimizee", "split", "seed"], keep="last", maintain_order=True)
-    results.sort("optimizee", "optimizer", "seed").write_parquet(RESULTS)
+    results = results.sort("optimizee", "optimizer", "seed")
+    results.write_parquet(RESULTS)
     for each in zoo_names():
         zoo_card(each).write_text(_card(each, summarize(results)))
 
