@@ -72,7 +72,7 @@ def test_the_configuration_survives_its_file(tmp_path):
     everything = recipe("l2o-scale", "random-lengths-il-self-improving", "as-released", on=("bowl", "mlp-digits"))
     for config in (replace(CONFIG, gradient_clip=0.5, max_epochs=7), everything):
         config.save(tmp_path / "config.toml")
-        assert TrainingConfig.load_learned(tmp_path / "config.toml") == config
+        assert TrainingConfig.load(tmp_path / "config.toml") == config
 
 
 def test_learning_changes_weights_and_keeps_the_best(undisturbed):
