@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from .evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
 from .experiments import PartsFailedError, ScaleName, demo, experiment_names, render, reproduce
-from .interop import find_weights, load_published
+from .interop import load_published
 from .naming import unknown_name
 from .optimizees import DataError, Split
 from .optimizers import save_weights
@@ -33,6 +33,7 @@ from .terminal import (
 from .training import Augmentation, Event, TrainingConfig, recipe, train
 from .training.config import Estimator, Objective
 from .training.technique import Variant
+from .weights import find_weights
 from .zoo import RESULTS, zoo_card, zoo_names
 
 

@@ -109,6 +109,8 @@ def test_low_precision_parameters_and_state():
     params, half = train(tutelage.load(ONE, state_dtype=jnp.bfloat16))
     assert {leaf.dtype for leaf in leaves(half.inner)} == {jnp.dtype(jnp.bfloat16)}
     assert sum(x.nbytes for x in leaves(half.inner)) * 2 == sum(x.nbytes for x in leaves(state.inner))
+    counting = train(tutelage.load("tutelage-1", state_dtype=jnp.bfloat16), steps=400)[1].inner
+    assert (counting.momentum.dtype, counting.step) == (jnp.bfloat16, 400)
     moved, expected = (jax.tree.map(jnp.subtract, p, PARAMS) for p in (params, train(tutelage.load(ONE))[0]))
     assert optax.tree.norm(jax.tree.map(jnp.subtract, moved, expected)) < 0.05 * optax.tree.norm(expected)
 

@@ -16,7 +16,8 @@ def drawn(key, scale=1.0):
 
 def taught():
     made = AlignedMomentum.create(jax.random.key(3))
-    return eqx.tree_at(lambda o: (o.log_power, o.log_warmup), made, (jnp.float32(0.4), jnp.float32(2.0)))
+    chosen = {"log_power": 0.4, "log_warmup": 2.0, "log_floor": -1.0}
+    return eqx.tree_at(lambda o: [getattr(o, name) for name in chosen], made, [jnp.float32(x) for x in chosen.values()])
 
 
 @jax.jit
@@ -43,19 +44,21 @@ def test_it_is_the_formula_of_its_documentation():
     number = {name: np.exp(float(x)) for name, x in vars(optimizer).items()}
     forget, forget_square = number["log_momentum_forgetting"], number["log_square_forgetting"]
     m = {name: np.zeros(shape) for name, shape in SHAPES.items()}
-    v, boldness = dict(m), 0.0
+    v, boldness, sizes = dict(m), 0.0, []
 
     def row(tree):
         return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
     for step, (gradient, update) in enumerate(zip(gradients, updates, strict=True), start=1):
         before = dict(m)
+        sizes.append(np.sqrt(np.mean(row(gradient) ** 2)))
         root = {}
         for name, g in gradient.items():
             g = np.asarray(g)
             m[name] = (1 - forget) * m[name] + forget * g
             v[name] = (1 - forget_square) * v[name] + forget_square * g**2
             root[name] = np.sqrt(v[name] / (1 - (1 - forget_square) ** step))
+            root[name] += number["log_floor"] * np.mean(sizes)
         if step > 1:
             a = row({name: gradient[name] / root[name] for name in SHAPES})
             b = row({name: before[name] / root[name] for name in SHAPES})
@@ -101,6 +104,12 @@ def test_a_power_above_one_takes_noise_back():
 
     plain = eqx.tree_at(lambda o: o.log_power, taught(), jnp.float32(0.0))
     assert relative_size(taught()) < 0.8 * relative_size(plain)
+
+
+def test_what_is_only_rounding_moves_nothing():
+    noise = [g | {"weight": 1e-7 * g["weight"]} for g in GRADIENTS]
+    last = run(taught(), noise)[0][-1]
+    assert jnp.abs(last["weight"]).max() < 1e-6 * jnp.abs(last["small"]).max()
 
 
 def test_gradients_that_are_all_zero_move_nothing_and_have_derivatives():

@@ -59,15 +59,19 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
 
     Args:
         tables: evaluations of it under `name`, and of hand-designed optimizers as in `adam:learning_rate=0.01`. Rows
-            of other optimizers are passed over. What there is of the same optimizer, optimizee and seed is replaced.
+            of other optimizers are passed over. What there is of the same optimizer, optimizee and seed is replaced,
+            and everything that there is of other weights of this name.
     """
     directory = RunDirectory(run)
     optimizer, provenance = load_weights(directory.weights)
     config = directory.config()
     provenance |= {"config": asdict(config), "training": asdict(training_log(directory))}
+    shipped = zoo_weights(name).read_bytes() if name in zoo_names() else None
     save_weights(zoo_weights(name), optimizer, config.optimizer, provenance)
-    before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
-    results = last_windows(pl.concat([*before, *tables]))
+    before = pl.read_parquet(RESULTS)
+    if zoo_weights(name).read_bytes() != shipped:
+        before = before.filter(pl.col("optimizer") != name)
+    results = last_windows(pl.concat([before, *tables]))
     results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
     results = results.unique(["optimizer", "optimizee", "split", "seed"], keep="last", maintain_order=True)
     results = results.sort("optimizee", "optimizer", "seed")

@@ -1,4 +1,4 @@
-"""Aligned momentum: nine learned numbers that say how to step, and when to step more boldly or more carefully."""
+"""Aligned momentum: ten learned numbers that say how to step, and when to step more boldly or more carefully."""
 
 import math
 from typing import Any, NamedTuple
@@ -26,16 +26,19 @@ _START = {  # found by hand; docs/experiments.md says how
     "log_gain": math.log(0.01),
     "log_target": math.log(0.025),
     "log_warmup": math.log(300.0),
+    "log_floor": math.log(0.001),
 }
 
 
 class AlignedMomentumState(NamedTuple):
-    """What aligned momentum remembers: two numbers a coordinate, as Adam, and two for the whole problem."""
+    """What aligned momentum remembers: two numbers a coordinate, as Adam, and three for the whole problem."""
 
     momentum: Float[Array, " coordinates"]
     mean_square: Float[Array, " coordinates"]
     log_boldness: Float[Array, ""]
     """How far alignment has raised or lowered all rates."""
+    mean_size: Float[Array, ""]
+    """Of the gradients so far: the mean of their root mean square over all coordinates."""
     step: Float[Array, ""]
 
 
@@ -45,16 +48,17 @@ class AlignedMomentum(LearnedOptimizer):
     With m and v Adam's moments, m̂ and v̂ corrected for their start at 0, and n the size of a tensor, the update of its
     coordinates is
 
-        -rate · (n / 1000)^(-size exponent) · e^b · min(t / warmup, 1) · sign(m̂) |m̂ / sqrt(v̂)|^power
+        -rate · (n / 1000)^(-size exponent) · e^b · min(t / warmup, 1) · sign(m̂) |m̂ / s|^power
 
-    at step t = 1, 2, …. A power above 1 takes back the steps of coordinates whose gradients are mostly noise. For
-    vectors and scalars the factor by size is replaced by a learned one. b, the boldness, begins at 0, and every step
-    after the first adds
+    at step t = 1, 2, …, with s = sqrt(v̂) + floor · (the mean over all steps so far of g's root mean square over all
+    coordinates), so that what is only rounding near zero loss moves nothing. A power above 1 takes back the steps of
+    coordinates whose gradients are mostly noise. For vectors and scalars the factor by size is replaced by a learned
+    one. b, the boldness, begins at 0, and every step after the first adds
 
-        gain · (cos(g / sqrt(v̂), m / sqrt(v̂)) - target)
+        gain · (cos(g / s, m / s) - target)
 
     over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
-    shrinks when they are noise or the last steps went too far. The nine numbers are positive; the weights are their
+    shrinks when they are noise or the last steps went too far. The ten numbers are positive; the weights are their
     logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
     """
 
@@ -68,6 +72,7 @@ class AlignedMomentum(LearnedOptimizer):
     log_gain: Float[Array, ""]
     log_target: Float[Array, ""]
     log_warmup: Float[Array, ""]
+    log_floor: Float[Array, ""]
 
     @staticmethod
     def create(key: PRNGKeyArray) -> "AlignedMomentum":
@@ -78,7 +83,7 @@ class AlignedMomentum(LearnedOptimizer):
     def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> AlignedMomentumState:
         zeros = jnp.zeros(sum(leaf.size for leaf in jax.tree.leaves(params)), self.log_rate.dtype)
         nothing = jnp.zeros((), self.log_rate.dtype)
-        return AlignedMomentumState(zeros, zeros, nothing, nothing)
+        return AlignedMomentumState(zeros, zeros, nothing, nothing, nothing)
 
     def _log_factors(self, tensors: Tensors) -> Float[Array, "1 tensors"]:
         """Of each tensor's rate, by its size."""
@@ -108,7 +113,8 @@ class AlignedMomentum(LearnedOptimizer):
         forget, forget_square = jnp.exp(self.log_momentum_forgetting), jnp.exp(self.log_square_forgetting)
         momentum = state.momentum + forget * (gradient - state.momentum)
         mean_square = state.mean_square + forget_square * (gradient**2 - state.mean_square)
-        scale = root(mean_square / (1 - (1 - forget_square) ** step)) + _EPSILON
+        mean_size = state.mean_size + (root(jnp.mean(gradient**2)) - state.mean_size) / step
+        scale = root(mean_square / (1 - (1 - forget_square) ** step)) + jnp.exp(self.log_floor) * mean_size + _EPSILON
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
@@ -119,7 +125,8 @@ class AlignedMomentum(LearnedOptimizer):
         warmth = jnp.minimum(jnp.log(step) - self.log_warmup, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
         updates = -rates * _signed_power(direction, jnp.exp(self.log_power))
-        return unravel(updates.astype(flat.dtype)), AlignedMomentumState(momentum, mean_square, boldness, step)
+        state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
+        return unravel(updates.astype(flat.dtype)), state
 
 
 def _cosine(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:

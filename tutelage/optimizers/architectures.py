@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..naming import import_factory, unknown_name
+from ..weights import FORMAT, HEADER, read_weights
 from .aligned_momentum import AlignedMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
@@ -30,9 +30,6 @@ ARCHITECTURES: dict[str, Create] = {
     "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
     "aligned-momentum": AlignedMomentum.create,
 }
-
-HEADER = "tutelage"
-FORMAT = 1
 
 
 def _create(name: str) -> Create:
@@ -86,17 +83,7 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
         FileNotFoundError: no such file.
         ValueError: a damaged file, or weights of another program or architecture.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
-            arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} does not hold weights of a learned optimizer in a format that this version knows.")
+    arrays, header = read_weights(path, "numpy")
     try:
         create = _create(header["architecture"])
     except ValueError as error:
@@ -105,6 +92,6 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
     expected = _named(template)
     if {name: leaf.shape for name, leaf in expected.items()} != {n: a.shape for n, a in arrays.items()}:
         raise ValueError(f"{path}: its arrays are not those of {header['architecture']}.")
-    leaves = [arrays[name] for name in expected]
+    leaves = [jnp.asarray(arrays[name]) for name in expected]
     optimizer = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return optimizer, header["provenance"]

@@ -1,0 +1,72 @@
+"""Aligned momentum in PyTorch; see `tutelage.optimizers.aligned_momentum`."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .rule import Batch, Rule
+
+_REFERENCE_SIZE = 1000.0
+_LOG_BOLDNESS_LIMIT = 8.0
+_EPSILON = 1e-16
+
+
+_NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
+_LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup"
+
+
+class AlignedMomentum(Rule):
+    """Normalized momentum, raised to a power, at a rate that follows how well new gradients agree with old ones."""
+
+    shapes = dict.fromkeys([*(f"log_{name}" for name in _NUMBERS), *_LOGARITHMS], ())
+    row_sizes = (1, 1)  # the moments
+    problem_rows = 3  # log boldness, mean size of the gradients, number of steps
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__(weights)
+        self.number = {name: math.exp(weights[f"log_{name}"]) for name in _NUMBERS}
+        self.logarithm = {name: float(weights[name]) for name in _LOGARITHMS}
+
+    def _log_factors(self, batch: Batch) -> list[float]:
+        """Of each parameter's rate, by its size."""
+        return [
+            -self.number["size_exponent"] * math.log(size / _REFERENCE_SIZE)
+            if rank > 1
+            else self.logarithm["log_vector_factor"]
+            for size, rank in zip(batch.sizes, batch.ranks, strict=True)
+        ]
+
+    def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
+        log_boldness, mean_size, step = batch.problem
+        step += 1
+        size = torch.linalg.vector_norm(gradients) / math.sqrt(len(gradients))
+        mean_size += (size - mean_size) / step
+
+        memory = batch.coordinates.float()
+        momentum, mean_square = memory
+        before = momentum.clone()
+        momentum.lerp_(gradients, self.number["momentum_forgetting"])
+        mean_square.lerp_(gradients**2, self.number["square_forgetting"])
+        batch.coordinates.copy_(memory)
+        scale = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
+        scale += self.number["floor"] * mean_size + _EPSILON
+
+        alignment = _cosine(gradients / scale, before.div_(scale))
+        change = self.number["gain"] * (alignment - self.number["target"])
+        log_boldness += torch.where(step > 1, change, 0.0)
+        log_boldness.clamp_(-_LOG_BOLDNESS_LIMIT, _LOG_BOLDNESS_LIMIT)
+
+        direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
+        warmth = (step.log() - self.logarithm["log_warmup"]).clamp(max=0)
+        moves = direction.sign() * direction.abs_().pow_(self.number["power"])
+        moves *= -torch.exp(self.logarithm["log_rate"] + log_boldness + warmth)
+        for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
+            part *= math.exp(log_factor)
+        return moves
+
+
+def _cosine(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Of the angle between two vectors; 0 where one of them is 0."""
+    return a @ b / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b) + _EPSILON)

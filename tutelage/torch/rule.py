@@ -1,0 +1,100 @@
+"""What an update rule is in PyTorch: fixed weights, and a step on one batch of coordinates."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Coordinates worked on at once. On a CPU what a block needs has to stay in the cache; elsewhere it bounds memory.
+_CPU_BLOCK, _OTHER_BLOCK = 1 << 13, 1 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The coordinates of all parameters, one parameter after the other, and what is remembered of them."""
+
+    sizes: list[int]
+    ranks: list[int]
+    """The number of axes of each parameter."""
+    coordinates: Float[Tensor, "rows coordinates"]
+    tensors: Float[Tensor, "tensor_rows tensors"]
+    problem: Float[Tensor, " problem_rows"]
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each parameter begins."""
+        return list(accumulate(self.sizes, initial=0))[:-1]
+
+    def spread(self, x: Float[Tensor, "features tensors"]) -> Float[Tensor, "features coordinates"]:
+        """Each parameter's value at all of its coordinates."""
+        counts = torch.tensor(self.sizes, device=x.device)
+        return torch.repeat_interleave(x, counts, dim=1, output_size=sum(self.sizes))
+
+    def mean(self, x: Float[Tensor, "features coordinates"]) -> Float[Tensor, "features tensors"]:
+        """The mean over each parameter's coordinates."""
+        return torch.stack([part.mean(dim=1) for part in x.split(self.sizes, dim=1)], dim=1)
+
+
+class Rule(nn.Module, ABC):
+    """An update rule with taught weights, which are buffers."""
+
+    shapes: ClassVar[dict[str, tuple[int, ...]]]
+    """Of the arrays in a file of its weights."""
+    row_sizes: ClassVar[tuple[int, ...]]
+    """Of what is remembered per coordinate: how many numbers each part has."""
+    tensor_rows: ClassVar[int] = 0
+    """Numbers remembered per parameter tensor."""
+    problem_rows: ClassVar[int] = 0
+    """Numbers remembered for all parameters together."""
+
+    def start_coordinates(self, size: int, seed: int) -> Float[Tensor, "rows coordinates"]:
+        """What is remembered at first of a parameter with this many coordinates; `seed` is for random parts."""
+        return torch.zeros(sum(self.row_sizes), size)
+
+    def start_tensor(self) -> Float[Tensor, " tensor_rows"]:
+        """What is remembered at first of a parameter as a whole."""
+        return torch.zeros(self.tensor_rows)
+
+    def start_problem(self) -> Float[Tensor, " problem_rows"]:
+        """What is remembered at first of all parameters together."""
+        return torch.zeros(self.problem_rows)
+
+    @abstractmethod
+    def __init__(self, weights: dict[str, Tensor]):
+        """From arrays of these `shapes`."""
+        super().__init__()
+
+    @abstractmethod
+    def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
+        """What is to be added to the coordinates. The batch's memory is advanced in place."""
+
+
+class CoordinatewiseRule(Rule):
+    """A rule that treats every coordinate alike and independently."""
+
+    @abstractmethod
+    def advance(
+        self, gradients: Float[Tensor, " coordinates"], memory: tuple[Tensor, ...]
+    ) -> tuple[Float[Tensor, " coordinates"], tuple[Tensor, ...]]:
+        """The moves for one gradient per coordinate, and the next memory, in parts of `row_sizes` rows."""
+
+    def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
+        moves = torch.empty_like(gradients)
+        for block in blocks(gradients):
+            memory = batch.coordinates[:, block].split(self.row_sizes)
+            moves[block], advanced = self.advance(gradients[block], tuple(part.float() for part in memory))
+            for part, new in zip(memory, advanced, strict=True):
+                part.copy_(new)
+        return moves
+
+
+def blocks(coordinates: Float[Tensor, " coordinates"]) -> Iterator[slice]:
+    """Stretches of coordinates to work on one after the other."""
+    size = _CPU_BLOCK if coordinates.device.type == "cpu" else _OTHER_BLOCK
+    for start in range(0, len(coordinates), size):
+        yield slice(start, min(start + size, len(coordinates)))
