@@ -16,10 +16,6 @@ export JAX_NUM_CPU_DEVICES ?= $(shell nproc 2>/dev/null || echo 1)
 	$(BIN)/pip install --quiet --editable .[dev]
 	touch $@
 
-.venv/installed-torch: .venv/installed
-	$(BIN)/pip install --quiet --editable .[torch]
-	touch $@
-
 demo: .venv/installed
 	$(BIN)/tutelage demo
 
@@ -31,11 +27,12 @@ lint: .venv/installed-dev
 test: lint
 	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
-benchmark: .venv/installed .venv/installed-torch
+benchmark: .venv/installed-dev
 	$(BIN)/python benchmarks/unroll.py
 	$(BIN)/python benchmarks/epoch.py
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/convolutions.py
+	$(BIN)/python benchmarks/step.py
 
 clean:
 	rm -rf .venv demo

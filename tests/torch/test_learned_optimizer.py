@@ -77,6 +77,7 @@ def begun_at(optimizer, params, log_learning_rates):
 
 def test_the_same_numbers_as_jax(weights, monkeypatch):
     monkeypatch.setattr("tutelage.torch.rule._CPU_BLOCK", 100)  # several of them
+    monkeypatch.setattr("tutelage.torch.rule._PIECE", 25)
     path, learned = weights
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
     optimizer = LearnedOptimizer(params, path)

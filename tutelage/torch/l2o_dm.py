@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .lstm import LSTM, UNITS, lstm_shapes
-from .rule import CoordinatewiseRule
+from .rule import CoordinatewiseRule, affine
 
 _STEEPNESS = 5
 _OUTPUT_SCALE = 0.01
@@ -24,14 +24,14 @@ class L2ODM(CoordinatewiseRule):
     def __init__(self, weights: dict[str, Tensor]):
         super().__init__(weights)
         self.lstm_1, self.lstm_2 = LSTM(weights, "lstm_1"), LSTM(weights, "lstm_2")
-        self.register_buffer("readout_weight", _OUTPUT_SCALE * weights["readout_weight"])
-        self.register_buffer("readout_bias", _OUTPUT_SCALE * weights["readout_bias"])
+        self.register_buffer("readout_weight", _OUTPUT_SCALE * weights["readout_weight"][None])
+        self.register_buffer("readout_bias", _OUTPUT_SCALE * weights["readout_bias"][None, None])
 
     def advance(
-        self, gradients: Float[Tensor, " coordinates"], memory: tuple[Tensor, ...]
-    ) -> tuple[Float[Tensor, " coordinates"], tuple[Tensor, ...]]:
+        self, gradients: Float[Tensor, "pieces 1 part"], memory: tuple[Tensor, ...]
+    ) -> Float[Tensor, "pieces 1 part"]:
         log = (gradients.abs() + torch.finfo(torch.float32).eps).log() / _STEEPNESS
-        inputs = torch.stack([log.clamp(min=-1), (gradients * math.exp(_STEEPNESS)).clamp(-1, 1)])
-        hidden_1, cell_1 = self.lstm_1(inputs, memory[0], memory[1])
-        hidden_2, cell_2 = self.lstm_2(hidden_1, memory[2], memory[3])
-        return self.readout_weight @ hidden_2 + self.readout_bias, (hidden_1, cell_1, hidden_2, cell_2)
+        inputs = torch.cat([log.clamp(min=-1), (gradients * math.exp(_STEEPNESS)).clamp(-1, 1)], dim=1)
+        hidden = self.lstm_1(inputs, memory[0], memory[1])
+        hidden = self.lstm_2(hidden, memory[2], memory[3])
+        return affine(self.readout_weight, self.readout_bias, hidden)

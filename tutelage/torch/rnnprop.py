@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import elu
 
 from .lstm import LSTM, UNITS, lstm_shapes
-from .rule import CoordinatewiseRule
+from .rule import CoordinatewiseRule, affine
 
 _OUTPUT_SCALE = 0.01
 _DECAY = 0.95
@@ -33,8 +33,8 @@ class RNNProp(CoordinatewiseRule):
         self.lstm_1, self.lstm_2 = LSTM(weights, "lstm_1"), LSTM(weights, "lstm_2")
         self.register_buffer("input_weight", weights["input_weight"])
         self.register_buffer("input_bias", weights["input_bias"][:, None])
-        self.register_buffer("readout_weight", weights["readout_weight"])
-        self.register_buffer("readout_bias", weights["readout_bias"])
+        self.register_buffer("readout_weight", weights["readout_weight"][None])
+        self.register_buffer("readout_bias", weights["readout_bias"][None, None])
 
     def start_coordinates(self, size: int, seed: int) -> Float[Tensor, "rows coordinates"]:
         memory = super().start_coordinates(size, seed)
@@ -42,16 +42,15 @@ class RNNProp(CoordinatewiseRule):
         return memory
 
     def advance(
-        self, gradients: Float[Tensor, " coordinates"], memory: tuple[Tensor, ...]
-    ) -> tuple[Float[Tensor, " coordinates"], tuple[Tensor, ...]]:
+        self, gradients: Float[Tensor, "pieces 1 part"], memory: tuple[Tensor, ...]
+    ) -> Float[Tensor, "pieces 1 part"]:
         first, second, remainder, hidden_1, cell_1, hidden_2, cell_2 = memory
-        first = _DECAY * first + (1 - _DECAY) * gradients
-        second = _DECAY * second + (1 - _DECAY) * gradients**2
-        remainder = _DECAY * remainder
-        scale = (second / (1 - remainder)).sqrt() + _EPSILON
-        inputs = torch.cat([first / (1 - remainder) / scale, gradients / scale])
-        hidden = elu(torch.addmm(self.input_bias, self.input_weight, inputs), inplace=True)
-        hidden_1, cell_1 = self.lstm_1(hidden, hidden_1, cell_1)
-        hidden_2, cell_2 = self.lstm_2(hidden_1, hidden_2, cell_2)
-        moves = _OUTPUT_SCALE * torch.tanh(self.readout_weight @ hidden_2 + self.readout_bias)
-        return moves, (first, second, remainder, hidden_1, cell_1, hidden_2, cell_2)
+        first.mul_(_DECAY).add_(gradients, alpha=1 - _DECAY)
+        second.mul_(_DECAY).addcmul_(gradients, gradients, value=1 - _DECAY)
+        since_start = 1 - remainder.mul_(_DECAY)
+        scale = (second / since_start).sqrt_().add_(_EPSILON)
+        inputs = torch.cat([first / since_start / scale, gradients / scale], dim=1)
+        hidden = elu(affine(self.input_weight, self.input_bias, inputs), inplace=True)
+        hidden = self.lstm_1(hidden, hidden_1, cell_1)
+        hidden = self.lstm_2(hidden, hidden_2, cell_2)
+        return _OUTPUT_SCALE * torch.tanh(affine(self.readout_weight, self.readout_bias, hidden))

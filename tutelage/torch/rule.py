@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Coordinates worked on at once. On a CPU what a block needs has to stay in the cache; elsewhere it bounds memory.
-_CPU_BLOCK, _OTHER_BLOCK = 1 << 13, 1 << 20
+# Coordinates worked on at once: on a CPU what a block needs should stay in the cache, elsewhere it bounds memory.
+# Blocks are cut into pieces, as batched products of small matrices use the cores better than one of long ones.
+_CPU_BLOCK, _OTHER_BLOCK = 1 << 14, 1 << 20
+_PIECE = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,43 @@ class CoordinatewiseRule(Rule):
 
     @abstractmethod
     def advance(
-        self, gradients: Float[Tensor, " coordinates"], memory: tuple[Tensor, ...]
-    ) -> tuple[Float[Tensor, " coordinates"], tuple[Tensor, ...]]:
-        """The moves for one gradient per coordinate, and the next memory, in parts of `row_sizes` rows."""
+        self, gradients: Float[Tensor, "pieces 1 part"], memory: tuple[Tensor, ...]
+    ) -> Float[Tensor, "pieces 1 part"]:
+        """The moves for one gradient per coordinate.
+
+        Args:
+            memory: parts of `row_sizes` rows, each [pieces, rows, part]; to be advanced in place.
+        """
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         moves = torch.empty_like(gradients)
-        for block in blocks(gradients):
-            memory = batch.coordinates[:, block].split(self.row_sizes)
-            moves[block], advanced = self.advance(gradients[block], tuple(part.float() for part in memory))
-            for part, new in zip(memory, advanced, strict=True):
-                part.copy_(new)
+        for block in blocks(gradients, _PIECE):
+            memory = [pieces(part) for part in batch.coordinates[:, block].split(self.row_sizes)]
+            working = tuple(part.float() for part in memory)
+            pieces(moves[None, block]).copy_(self.advance(pieces(gradients[None, block]), working))
+            for part, advanced in zip(memory, working, strict=True):
+                part.copy_(advanced)  # does nothing where they are the same
         return moves
 
 
-def blocks(coordinates: Float[Tensor, " coordinates"]) -> Iterator[slice]:
-    """Stretches of coordinates to work on one after the other."""
+def blocks(coordinates: Float[Tensor, " coordinates"], multiple: int = 1) -> Iterator[slice]:
+    """Stretches of coordinates to work on one after the other: of a `multiple` of coordinates, but for the last."""
     size = _CPU_BLOCK if coordinates.device.type == "cpu" else _OTHER_BLOCK
-    for start in range(0, len(coordinates), size):
-        yield slice(start, min(start + size, len(coordinates)))
+    even = len(coordinates) // multiple * multiple
+    for start in range(0, even, size):
+        yield slice(start, min(start + size, even))
+    if even < len(coordinates):
+        yield slice(even, len(coordinates))
+
+
+def pieces(rows: Float[Tensor, "rows coordinates"]) -> Float[Tensor, "pieces rows part"]:
+    """A view of a block of coordinates as a batch of pieces; one piece where it does not divide."""
+    size = _PIECE if rows.shape[1] % _PIECE == 0 else rows.shape[1]
+    return rows.unflatten(1, (-1, size)).transpose(0, 1)
+
+
+def affine(
+    weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, "outputs 1"], x: Float[Tensor, "pieces inputs part"]
+) -> Float[Tensor, "pieces outputs part"]:
+    """W x + b."""
+    return torch.baddbmm(bias, weight.expand(len(x), -1, -1), x)
