@@ -15,9 +15,10 @@ from tyro.conf import Positional, arg, subcommand
 
 from .evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
 from .experiments import PartsFailedError, ScaleName, demo, experiment_names, render, reproduce
-from .interop import load_published
+from .inspection import inspect
+from .interop import load_published, resolve_optimizer
 from .naming import unknown_name
-from .optimizees import DataError, Split
+from .optimizees import DataError, Split, optimizee
 from .optimizers import save_weights
 from .terminal import (
     check_free,
@@ -316,6 +317,35 @@ class Zoo:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Write a page that shows what an optimizer does with gradients, and along a real rollout."""
+
+    optimizer: Annotated[Positional[str], arg(metavar="OPT")]
+    """A name in the zoo, a run directory, a file of weights, or a hand-designed optimizer by name."""
+    out: Path = Path("inspect.html")
+    """The HTML file to write."""
+    on: str = "mlp-digits"
+    """Optimizee of the rollout."""
+    steps: int = 1_000
+    """Of the rollout."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+
+    def run(self) -> None:
+        check_free(self.out, ".html")
+        if self.steps < 1:
+            raise ValueError(f"The number of steps must be 1 or more, not {self.steps}.")
+        optimizer = resolve_optimizer(self.optimizer)
+        problem = optimizee(self.on, "train", self.data_dir)
+        card = zoo_card(self.optimizer) if self.optimizer in zoo_names() else Path(self.optimizer) / "card.md"
+        text = card.read_text() if card.is_file() else ""
+        with console.status("running it"):
+            page = inspect(self.optimizer, optimizer, self.on, problem, self.steps, text)
+        self.out.write_text(page)
+        console.print(f"Page: {self.out}")
+
+
+@dataclass(frozen=True)
 class Import:
     """Write published weights in our format."""
 
@@ -348,6 +378,7 @@ Command = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Zoo, subcommand("zoo")]
+    | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Import, subcommand("import")]
 )
 

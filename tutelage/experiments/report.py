@@ -1,7 +1,6 @@
 """An experiment's report: one HTML file that needs no other."""
 
 import html
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,31 +9,15 @@ import polars as pl
 import tomli_w
 
 from ..evaluation import curves, describe, final_log_losses, summarize
+from ..page import page, svg, table
 from ..training.config import without_none
 from .claims import confidence_interval, judge_claims
 from .record import Record
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; }
-th, td { text-align: left; padding: .25rem .8rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { border-bottom: 2px solid #888; }
-svg { max-width: 100%; height: auto; }
-.holds { color: #17692f; font-weight: 600; }
-.does-not-hold { color: #a3231b; font-weight: 600; }
-.undecided { color: #77600a; font-weight: 600; }
-pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 12px; }
-"""
-
 
 def write_report(records: Sequence[Record], title: str) -> str:
     """The page: a section for each record."""
-    body = "\n".join(_section(record) for record in records)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        f"<h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
-    )
+    return page(title, "\n".join(_section(record) for record in records))
 
 
 def _section(record: Record) -> str:
@@ -43,7 +26,7 @@ def _section(record: Record) -> str:
         f"<h2>{html.escape(experiment.paper)}: {html.escape(experiment.title)}</h2>",
         f"<p>Scale: {about['scale_name']}. Means over seeds, bands of one standard deviation. By the paper's protocol "
         "each optimizee is trained on the test images.</p>",
-        _figure(record.results),
+        svg(curves(record.results)),
         "<h3>The paper's claims</h3>",
         _claims(record),
         "<h3>Final log-losses</h3>",
@@ -60,26 +43,9 @@ def _section(record: Record) -> str:
     return "\n".join(parts)
 
 
-def _figure(table: pl.DataFrame) -> str:
-    figure = curves(table)
-    from matplotlib import rc_context  # drawing has imported it by now; see there
-
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tutelage"}), io.StringIO() as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
-        text = file.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-
-
-def _steps(table: pl.DataFrame) -> dict[str, int]:
+def _steps(results: pl.DataFrame) -> dict[str, int]:
     """On each optimizee."""
-    return dict(table.group_by("optimizee").agg(pl.max("step")).iter_rows())
+    return dict(results.group_by("optimizee").agg(pl.max("step")).iter_rows())
 
 
 def _claims(record: Record) -> str:
@@ -97,7 +63,7 @@ def _claims(record: Record) -> str:
     return (
         "<p>Differences of final log-losses, paired by seed, with their 95 % confidence interval: a claim holds where "
         "all of it is below 0. Where a run diverged, a sign test at the same level decides.</p>"
-        + _table(["claim", "on", "measured", "verdict"], rows)
+        + table(["claim", "on", "measured", "verdict"], rows)
     )
 
 
@@ -119,7 +85,7 @@ def _final(record: Record) -> str:
                 "" if published is None else f"{published:g}",
             ]
         )
-    return _table(["optimizee", "steps", "optimizer", "log-loss", "interval", "seeds", "paper"], rows)
+    return table(["optimizee", "steps", "optimizer", "log-loss", "interval", "seeds", "paper"], rows)
 
 
 def _training(runs: dict[str, dict[str, Any]]) -> str:
@@ -133,7 +99,7 @@ def _training(runs: dict[str, dict[str, Any]]) -> str:
         ]
         for name, run in runs.items()
     ]
-    return _table(["taught", "epochs", "best weights after", "optimizee steps", "minutes, validation included"], rows)
+    return table(["taught", "epochs", "best weights after", "optimizee steps", "minutes, validation included"], rows)
 
 
 def _tuning(tuned: list[dict[str, Any]]) -> str:
@@ -150,7 +116,7 @@ def _tuning(tuned: list[dict[str, Any]]) -> str:
         ]
         for row in tuned
     ]
-    return _table(["tuned", "optimizee", "best setting", "settings tried", "seeds of each", "minutes"], rows)
+    return table(["tuned", "optimizee", "best setting", "settings tried", "seeds of each", "minutes"], rows)
 
 
 def _how(about: dict[str, Any]) -> str:
@@ -162,4 +128,4 @@ def _how(about: dict[str, Any]) -> str:
         f"<pre>{html.escape(tomli_w.dumps(without_none(run['config'])))}</pre></details>"
         for name, run in about["training"].items()
     )
-    return _table(["", ""], rows) + settings
+    return table(["", ""], rows) + settings
