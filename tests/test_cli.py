@@ -178,8 +178,7 @@ def test_an_optimizer_and_an_optimizee_of_ones_own(capsys, tmp_path):
     [
         ("cl-il", ["--optimizer", "rnnprop", "--random-scaling", "1", "--convex-term"]),
         ("plain-self-improving", ["--optimizer", "rnnprop", "--estimator", "pes", "--num-tasks", "2"]),
-        ("il", ["--optimizer", "l2o-scale"]),
-        ("random-lengths", ["--optimizer", "l2o-scale", "--on", "bowl", "rosenbrock-noisy"]),
+        ("random-lengths-il", ["--optimizer", "l2o-scale", "--on", "bowl", "rosenbrock-noisy"]),
     ],
 )
 def test_every_kind_of_training_runs_and_leaves_an_optimizer(capsys, tmp_path, technique, settings):

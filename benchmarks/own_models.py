@@ -1,0 +1,122 @@
+"""Taught optimizers, as they come, beside AdamW at its default and tuned, on models of a user's kind.
+
+    python benchmarks/own_models.py [--on text tabular cnn] [--data-dir FOLDER] [--out own_models.parquet]
+
+A small transformer on text, an MLP on a table (scikit-learn's breast cancer data, a third held out) and a CNN on
+CIFAR-10: 2,000 steps, 5 seeds, trained on the training split. The held-out loss is the mean over 50 batches of the
+test split after the last step. AdamW's learning rate is searched with 2 seeds, by the training loss.
+"""
+
+import argparse
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import polars as pl
+from jaxtyping import Array, Float, Int
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+import tutelage
+from examples.my_optimizee import create as text
+from tutelage.evaluation.rollout import advance_rollout, start_rollout
+from tutelage.optimizees import Optimizee
+
+STEPS, SEEDS, TUNING_SEEDS, LAST, BATCHES = 2_000, 5, 2, 100, 50
+TAUGHT = ("tutelage-1", "rnnprop-cl-il", "rnnprop", "l2o-dm-cl-il")
+DEFAULT, GRID = 1e-3, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+class Table(Optimizee):
+    """A classifier of rows of a table: two hidden layers of 64 units."""
+
+    rows: Float[Array, "rows columns"]
+    labels: Int[Array, " rows"]
+
+    def init(self, key):
+        sizes = (self.rows.shape[1], 64, 64, 2)
+        keys = jax.random.split(key, 3)
+        layers = zip(keys, sizes[:-1], sizes[1:], strict=True)
+        return [{"w": jax.random.normal(k, (i, o)) * math.sqrt(2 / i), "b": jnp.zeros(o)} for k, i, o in layers]
+
+    def sample(self, key):
+        chosen = jax.random.randint(key, (64,), 0, len(self.rows))
+        return self.rows[chosen], self.labels[chosen]
+
+    def loss(self, params, batch):
+        x, labels = batch
+        for layer in params[:-1]:
+            x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        logits = x @ params[-1]["w"] + params[-1]["b"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def tabular(split: str, _) -> Table:
+    x, y = load_breast_cancer(return_X_y=True)
+    train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=1 / 3, random_state=0, stratify=y)
+    x, y = (train_x, train_y) if split == "train" else (test_x, test_y)
+    return Table(jnp.asarray(StandardScaler().fit(train_x).transform(x), jnp.float32), jnp.asarray(y, jnp.int32))
+
+
+MODELS = {
+    "text": lambda split, _: text(split),
+    "tabular": tabular,
+    "cnn": lambda split, folder: tutelage.optimizee("conv-cifar", split, folder),
+}
+
+
+@eqx.filter_jit
+def run(optimizer, train, test, seeds):
+    """Mean training loss over the last steps, and held-out loss, of each seed."""
+
+    def one(seed):
+        state, losses = advance_rollout(optimizer, train, start_rollout(optimizer, train, jax.random.key(seed)), STEPS)
+        held_out = jax.lax.map(
+            lambda k: test.loss(state.params, test.sample(k)), jax.random.split(jax.random.key(99), BATCHES)
+        )
+        return losses[-LAST:].mean(), held_out.mean()
+
+    return jax.lax.map(one, seeds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--data-dir")
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    rows = []
+    print("| model | optimizer | training loss | held-out loss |\n|---|---|---|---|")
+    for name in arguments.on:
+        train, test = (MODELS[name](split, arguments.data_dir) for split in ("train", "test"))
+
+        def measure(label, optimizer, seeds=SEEDS, name=name, train=train, test=test):
+            losses, held_out = run(optimizer, train, test, jnp.arange(seeds))
+            if seeds == SEEDS:
+                print(f"| {name} | {label} | {said(losses)} | {said(held_out)} |", flush=True)
+                for seed in range(seeds):
+                    row = {"seed": seed, "training": float(losses[seed]), "held_out": float(held_out[seed])}
+                    rows.append({"model": name, "optimizer": label, **row})
+            return float(jnp.nan_to_num(losses.mean(), nan=math.inf))
+
+        for taught in TAUGHT:
+            measure(taught, tutelage.optimizer(taught))
+        measure("AdamW, default", optax.adamw(DEFAULT))
+        tried = {rate: measure("", optax.adamw(rate), TUNING_SEEDS) for rate in GRID}
+        best = min(tried, key=tried.__getitem__)
+        measure(f"AdamW, tuned ({best:g})", optax.adamw(best))
+    if arguments.out:
+        pl.DataFrame(rows).write_parquet(arguments.out)
+
+
+def said(values):
+    values = np.asarray(values)
+    return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
+
+
+if __name__ == "__main__":
+    main()
