@@ -68,10 +68,10 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     provenance |= {"config": asdict(config), "training": asdict(training_log(directory))}
     shipped = zoo_weights(name).read_bytes() if name in zoo_names() else None
     save_weights(zoo_weights(name), optimizer, config.optimizer, provenance)
-    before = pl.read_parquet(RESULTS)
+    before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
     if zoo_weights(name).read_bytes() != shipped:
-        before = before.filter(pl.col("optimizer") != name)
-    results = last_windows(pl.concat([before, *tables]))
+        before = [table.filter(pl.col("optimizer") != name) for table in before]
+    results = last_windows(pl.concat([*before, *tables]))
     results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
     results = results.unique(["optimizer", "optimizee", "split", "seed"], keep="last", maintain_order=True)
     results = results.sort("optimizee", "optimizer", "seed")
