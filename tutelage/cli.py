@@ -34,7 +34,7 @@ from .terminal import (
 from .training import Augmentation, Event, TrainingConfig, recipe, train
 from .training.config import Estimator, Objective
 from .training.technique import Variant
-from .weights import find_weights
+from .weights import find_weights, is_zoo_name
 from .zoo import RESULTS, zoo_card, zoo_names
 
 
@@ -337,7 +337,8 @@ class Inspect:
             raise ValueError(f"The number of steps must be 1 or more, not {self.steps}.")
         optimizer = resolve_optimizer(self.optimizer)
         problem = optimizee(self.on, "train", self.data_dir)
-        card = zoo_card(self.optimizer) if self.optimizer in zoo_names() else Path(self.optimizer) / "card.md"
+        in_zoo = is_zoo_name(self.optimizer) and self.optimizer in zoo_names()
+        card = zoo_card(self.optimizer) if in_zoo else Path(self.optimizer) / "card.md"
         text = card.read_text() if card.is_file() else ""
         with console.status("running it"):
             page = inspect(self.optimizer, optimizer, self.on, problem, self.steps, text)

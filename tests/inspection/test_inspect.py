@@ -1,12 +1,14 @@
 import shutil
 import subprocess
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from tutelage.cli import main
+from tutelage.evaluation import rollout
 from tutelage.inspection.journey import travel
 from tutelage.inspection.responses import histories, responses, step_sizes, updates_along
 from tutelage.optimizees import optimizee
@@ -32,6 +34,12 @@ def test_adam_and_sign_descent_saturate():
     sign = travel(optax.chain(optax.scale_by_sign(), optax.scale(-0.01)), optimizee("mlp-digits"), 5)
     assert (sign.saturated == 1).all()
     assert jnp.isfinite(sign.learning_rates).all()
+
+
+def test_the_rollout_is_the_one_of_an_evaluation():
+    problem, adam = optimizee("rosenbrock-noisy"), optax.adam(0.01)  # whose optimizer sees another gradient
+    losses, _ = rollout(adam, problem, jax.random.key(0), 30)
+    np.testing.assert_allclose(travel(adam, problem, 30).losses, losses, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

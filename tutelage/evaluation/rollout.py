@@ -30,6 +30,14 @@ def start_rollout(optimizer: Optimizer, optimizee: Optimizee, key: PRNGKeyArray)
     return RolloutState(params, start_optimizer(optimizer, params, init_key), batch_key)
 
 
+def observe_gradient(optimizee: Optimizee, state: RolloutState) -> tuple[Float[Array, ""], PyTree, PRNGKeyArray]:
+    """The loss on a fresh batch, what the optimizer gets to see of its gradient, and the key that comes next."""
+    key, batch_key = jax.random.split(state.key)
+    batch = optimizee.sample(batch_key)
+    loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, batch)
+    return loss, optimizee.observe(gradient, batch), key
+
+
 def advance_rollout(
     optimizer: Optimizer, optimizee: Optimizee, state: RolloutState, num_steps: int
 ) -> tuple[RolloutState, Float[Array, " steps"]]:
@@ -37,10 +45,7 @@ def advance_rollout(
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: RolloutState, _):
-        key, batch_key = jax.random.split(state.key)
-        batch = optimizee.sample(batch_key)
-        loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, batch)
-        seen = optimizee.observe(gradient, batch)
+        loss, seen, key = observe_gradient(optimizee, state)
         updates, optimizer_state = update(seen, state.optimizer, state.params, value=loss)
         return RolloutState(optax.apply_updates(state.params, updates), optimizer_state, key), loss
 

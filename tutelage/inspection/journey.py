@@ -9,7 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..evaluation.rollout import RolloutState, start_rollout
+from ..evaluation.rollout import RolloutState, observe_gradient, start_rollout
 from ..optimizees import Optimizee
 
 _SATURATED = 0.1
@@ -31,9 +31,7 @@ def travel(optimizer: Any, optimizee: Optimizee, num_steps: int) -> Journey:
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: RolloutState, _):
-        key, batch_key = jax.random.split(state.key)
-        batch = optimizee.sample(batch_key)
-        loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, batch)
+        loss, gradient, key = observe_gradient(optimizee, state)
 
         def moves(gradient):
             return update(gradient, state.optimizer, state.params, value=loss)

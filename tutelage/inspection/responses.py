@@ -1,5 +1,6 @@
 """What an optimizer does with gradients that we choose."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ SIZE = 0.01
 STEPS = 60
 # Rules that tell weights from biases, or large tensors from small ones, see one weight matrix of 1,000 coordinates.
 _SHAPE = (25, 40)
-_COORDINATES = 1_000
+_COORDINATES = math.prod(_SHAPE)
 
 
 def histories() -> dict[str, Numbers]:

@@ -18,7 +18,7 @@ class TaughtState(NamedTuple):
     """The state of a taught optimizer between two steps."""
 
     inner: Any
-    """What the learned optimizer remembers; what it does of each coordinate in `state_dtype`."""
+    """What the learned optimizer remembers, its floating-point arrays in `state_dtype`, single numbers in full."""
     skipped: Int[Array, ""]
     """Steps left out because a gradient was not finite."""
 
@@ -34,7 +34,7 @@ def load(
     Args:
         name_or_path: a name in the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
         scale: factor of the updates, or a schedule from the number of the step to one; there is no learning rate.
-        state_dtype: of the state of coordinates between steps; `jnp.bfloat16` halves its memory. Steps compute in
+        state_dtype: of the arrays of the state between steps; `jnp.bfloat16` halves its memory. Steps compute in
             single precision.
 
     Returns:
@@ -56,10 +56,9 @@ def as_transformation(
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer as a pair of functions that close over its weights; see `load`."""
 
-    def stored(state: PyTree, params: PyTree) -> PyTree:
-        # Only what is per coordinate is large; a counter of steps, say, needs all its digits.
-        total = sum(leaf.size for leaf in jax.tree.leaves(params))
-        return jax.tree.map(lambda x: x.astype(state_dtype) if x.shape[-1:] == (total,) else x, state)
+    def stored(state: PyTree) -> PyTree:
+        # A single number takes no memory, and a counter of steps, say, needs all its digits.
+        return jax.tree.map(lambda x: x.astype(state_dtype) if x.ndim and _is_floating(x) else x, state)
 
     def init(params: PyTree) -> TaughtState:
         for path, leaf in jax.tree.leaves_with_path(params):
@@ -69,7 +68,7 @@ def as_transformation(
                     "ones can be optimized; leave it out with optax.masked or eqx.filter."
                 )
         # Each leaf a buffer of its own, so that all of them can be donated.
-        return TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params), params)), jnp.zeros((), jnp.int32))
+        return TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
 
     def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, TaughtState]:
         full = jax.eval_shape(lambda: optimizer.init(updates))
@@ -78,7 +77,7 @@ def as_transformation(
         def step(grads, inner):
             inner = jax.tree.map(lambda x, like: x.astype(like.dtype), inner, full)
             moves, inner = optimizer.update(grads, inner, params, **extra)
-            return jax.tree.map(lambda move, grad: move.astype(grad.dtype), moves, grads), stored(inner, grads)
+            return jax.tree.map(lambda move, grad: move.astype(grad.dtype), moves, grads), stored(inner)
 
         def skip(grads, inner):
             return jax.tree.map(jnp.zeros_like, grads), inner

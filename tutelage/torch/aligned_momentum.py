@@ -11,8 +11,6 @@ from .rule import Batch, Rule
 _REFERENCE_SIZE = 1000.0
 _LOG_BOLDNESS_LIMIT = 8.0
 _EPSILON = 1e-16
-
-
 _NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
 _LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup"
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from operator import is_
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self.rule = load_rule(name_or_path)
         self.state_dtype = state_dtype
         self._batch: Batch | None = None
+        self._gathered: list[Tensor | None] = []
         super().__init__(params, {"lr": lr})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,16 +126,21 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """The state of all parameters together."""
         return cast(dict[Any, Any], self.state)[_PROBLEM]
 
+    def _memory(self, params: list[Tensor]) -> list[Tensor | None]:
+        """Everything in `state` that the batch of these parameters is made of; None for what is not there yet."""
+        entries = [self.state[p] for p in params]
+        of_each = (entry.get(name) for entry in entries for name in ("coordinates", "tensor"))
+        return [self._of_all().get("memory"), *of_each]
+
     def _gather(self, params: list[Tensor]) -> Batch:
         """The batch of these parameters, of whose memory the entries of `state` are views.
 
         It is put together anew where they no longer are: others have gradients now, or a state was loaded.
         """
-        problem = self._of_all()
-        entries = [self.state[p] for p in params]
-        kept = [problem.get("memory"), *(entry.get(name) for entry in entries for name in ("coordinates", "tensor"))]
-        if self._batch is not None and len(kept) == len(self._kept) and all(map(_is, kept, self._kept)):
+        memory = self._memory(params)
+        if self._batch is not None and len(memory) == len(self._gathered) and all(map(is_, memory, self._gathered)):
             return self._batch
+        problem, entries = self._of_all(), [self.state[p] for p in params]
         device = params[0].device
         self.rule.to(device)
         numbers = {p: number for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
@@ -154,10 +161,5 @@ class LearnedOptimizer(torch.optim.Optimizer):
         views = zip(entries, batch.coordinates.split(batch.sizes, dim=1), batch.tensors.unbind(dim=1), strict=True)
         for entry, coordinates, tensor in views:
             entry.update(coordinates=coordinates, tensor=tensor)
-        self._batch = batch
-        self._kept = [batch.problem, *(entry[name] for entry in entries for name in ("coordinates", "tensor"))]
+        self._batch, self._gathered = batch, self._memory(params)
         return batch
-
-
-def _is(a: Any, b: Any) -> bool:
-    return a is b

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -26,11 +25,6 @@ class Batch:
     coordinates: Float[Tensor, "rows coordinates"]
     tensors: Float[Tensor, "tensor_rows tensors"]
     problem: Float[Tensor, " problem_rows"]
-
-    @property
-    def starts(self) -> list[int]:
-        """Where each parameter begins."""
-        return list(accumulate(self.sizes, initial=0))[:-1]
 
     def spread(self, x: Float[Tensor, "features tensors"]) -> Float[Tensor, "features coordinates"]:
         """Each parameter's value at all of its coordinates."""
