@@ -6,14 +6,15 @@ export JAX_NUM_CPU_DEVICES ?= $(shell nproc 2>/dev/null || echo 1)
 
 .PHONY: demo test lint benchmark clean
 
+# --no-compile: Python itself compiles what gets imported, a small part of what gets installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --no-compile --editable .
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --editable .[dev]
+	$(BIN)/pip install --quiet --no-compile --editable .[dev]
 	touch $@
 
 demo: .venv/installed

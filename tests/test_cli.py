@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tutelage import cli
+from tutelage.commands import measure
 from tutelage.experiments import demonstration as demo_module
 from tutelage.training import ImitationSettings, Schedule, Technique
 
@@ -130,7 +131,7 @@ def test_ctrl_c_during_a_measurement(capsys, tmp_path, monkeypatch, command, row
     def interrupt(bar, task, progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "show_evaluation", interrupt)
+    monkeypatch.setattr(measure, "show_evaluation", interrupt)
     code, _, error = run(capsys, *arguments)
     assert code == 1
     assert "nothing was written. With --keep FOLDER" in error

@@ -22,9 +22,9 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from .evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed
-from .experiments import CampaignProgress
-from .training import Event
+from ..evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed
+from ..experiments import CampaignProgress
+from ..training import Event
 
 console = Console(stderr=True, highlight=False)
 

@@ -1,0 +1,48 @@
+"""tutelage demo."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..experiments import demo
+from ..training import Event, TrainingConfig
+from .terminal import console, print_summary, progress_bar, show_evaluation
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Teach, judge and plot in about two minutes, offline."""
+
+    out: Path = Path("demo")
+    """New or empty folder for the run directories, the table and the plot."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        with progress_bar(self.json) as bar:
+            task = bar.add_task("starting", total=None, detail="")
+
+            def training(event: Event, config: TrainingConfig) -> None:
+                schedule = config.technique.schedule
+                stages = len(schedule.unroll_lengths)
+                most = schedule.period * (schedule.max_periods or schedule.min_periods)
+                bar.update(
+                    task,
+                    completed=max(event.curriculum.periods, 0) * schedule.period + event.curriculum.epochs,
+                    total=most,
+                    detail=f"stage {event.curriculum.stage + 1} of {stages}, {event.curriculum.unroll_length} steps",
+                )
+
+            result = demo(
+                self.out,
+                on_phase=lambda title: bar.update(task, description=title, completed=0, total=None, detail=""),
+                on_training=training,
+                on_evaluation=lambda progress: show_evaluation(bar, task, progress),
+            )
+        print_summary(result.summary, self.json)
+        means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))
+        taught, plain = means[result.taught], means[result.plain]
+        better = taught is not None and (plain is None or taught < plain)
+        console.print(
+            f"{result.taught} {'beats' if better else 'does not beat'} {result.plain} here. "
+            f"Curves: {result.folder / 'curves.png'}; table: {result.folder / 'results.parquet'}."
+        )

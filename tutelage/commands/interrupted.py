@@ -1,0 +1,5 @@
+"""Ctrl-C, said kindly."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with what the user should know."""

@@ -1,0 +1,107 @@
+"""tutelage train."""
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ..training import Augmentation, Event, TrainingConfig, recipe, train
+from ..training.config import Estimator, Objective
+from ..training.technique import Variant
+from ..weights import find_weights
+from .interrupted import Interrupted
+from .terminal import console, progress_bar, show_training
+
+
+@dataclass(frozen=True)
+class Train:
+    """Meta-train a learned optimizer. Interrupt with Ctrl-C and go on with --resume."""
+
+    run_directory: Annotated[Positional[Path], arg(name="run", metavar="RUN")]
+    """Folder of the run: new, or with --resume an existing one."""
+    resume: bool = False
+    """Go on with an interrupted run; all settings are its own."""
+    like: str | None = None
+    """Take all settings of a taught optimizer: a name in the zoo, a .safetensors file or a run directory."""
+    optimizer: str | None = None
+    """Learned optimizer to train, by name or as package.module:factory (default l2o-dm)."""
+    technique: str | None = None
+    """plain, augmented, cl or random-lengths, with -il, -self-improving or both added (default cl-il)."""
+    variant: Variant | None = None
+    """Details as in the paper (default) or as in the authors' released program."""
+    on: tuple[str, ...] | None = None
+    """Optimizees to train on, by name or as package.module:factory; small-problems is a group (default mlp-orig)."""
+    seed: int | None = None
+    """Of all randomness (default 0)."""
+    num_tasks: int | None = None
+    """Optimizees trained on at once (default 1)."""
+    meta_optimizer: str | None = None
+    """For the learned optimizer's weights (default adam:learning_rate=0.001; L2O-Scale has its own)."""
+    gradient_clip: float | None = None
+    """Largest global norm of the meta-gradient (default: no clipping)."""
+    elementwise_clip: float | None = None
+    """Largest absolute value of the meta-gradient's elements (default: no clipping; L2O-Scale 10000)."""
+    objective: Objective | None = None
+    """Sum of the losses, or mean of log losses relative to the initial one (default sum; L2O-Scale log)."""
+    objective_batches: int | None = None
+    """Batches that each loss of the objective is a mean over (default: that of the step alone)."""
+    estimator: Estimator | None = None
+    """Of the meta-gradient: backpropagation (default), or (persistent) evolution strategies."""
+    perturbation: float | None = None
+    """Standard deviation of the noise on the weights for es and pes (default 0.01)."""
+    random_scaling: float | None = None
+    """Augmentation: scale each coordinate by exp(u), u uniform up to this (default 0; RNNprop's authors take 3)."""
+    convex_term: bool = False
+    """Augmentation: add a convex function of 20 further coordinates."""
+    start_scale: float | None = None
+    """Augmentation: factor of the optimizee's start (default 1)."""
+    second_derivatives: bool = False
+    """Differentiate through the optimizee's gradient too; slower."""
+    num_validation: int | None = None
+    """Fresh optimizees that a validation averages over (default 20; L2O-Scale 5)."""
+    max_epochs: int | None = None
+    """Stop after this many epochs (default: when the technique says so; L2O-Scale 100)."""
+    data_dir: Path | None = None
+    """Folder to look for data in first."""
+    json: bool = False
+    """Print every logged row as a line of JSON instead of a progress bar."""
+
+    def _config(self) -> TrainingConfig | None:
+        augmentation = _given(self, Augmentation)
+        settings = _given(self, TrainingConfig)
+        optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
+        if self.resume or self.like:
+            others = augmentation or settings or self.optimizer or self.technique or self.variant
+            if others or (self.resume and self.like):
+                which = "--resume" if self.resume else "--like"
+                raise ValueError(f"{which} says what all settings are: leave the others out.")
+            return None if self.resume else TrainingConfig.of_weights(find_weights(str(self.like)))
+        config = recipe(optimizer, name, self.variant or "paper", **settings)
+        augmentation = replace(config.technique.augmentation, **augmentation)
+        return replace(config, technique=replace(config.technique, augmentation=augmentation))
+
+    def run(self) -> None:
+        config = self._config()
+        with progress_bar(self.json) as bar:
+            task = bar.add_task("compiling and validating", total=None, detail="")
+
+            def report(event: Event) -> None:
+                if self.json:
+                    print(json.dumps(event.row), flush=True)
+                show_training(bar, task, event)
+
+            try:
+                train(self.run_directory, config, resume=self.resume, data_dir=self.data_dir, report=report)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"Interrupted; nothing is lost. Go on with: tutelage train {self.run_directory} --resume"
+                ) from None
+        console.print(f"Finished: the best weights are in {self.run_directory / 'optimizer.safetensors'}.")
+
+
+def _given(command: Train, settings: type) -> dict[str, Any]:
+    """The options that belong to these settings and were given; those left out are None or False."""
+    values = {field.name: getattr(command, field.name, None) for field in fields(settings)}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
