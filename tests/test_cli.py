@@ -12,7 +12,7 @@ from tutelage.commands import measure
 from tutelage.experiments import demonstration as demo_module
 from tutelage.training import ImitationSettings, Schedule, Technique
 
-SMALL = ["--technique", "plain", "--on", "mlp-digits", "--max-epochs", "2"]
+SMALL = ["--technique", "plain", "--on", "mlp-digits", "--num-validation", "2", "--max-epochs", "2"]
 
 
 def run(capsys, *arguments):

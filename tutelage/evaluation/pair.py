@@ -9,8 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..optimizees import Optimizee
 from .rollout import Optimizer, RolloutState, advance_rollout, start_rollout, window_means
@@ -45,16 +46,21 @@ def _start(optimizer: Optimizer, problem: Optimizee, seeds: Int[Array, " seeds"]
 
 @eqx.filter_jit
 def _advance(
-    optimizer: Optimizer, problem: Optimizee, states: RolloutState
+    optimizer: Optimizer, problem: Optimizee, go: Bool[Array, ""], states: RolloutState
 ) -> tuple[RolloutState, Float[Array, " seeds"]]:
+    """A window of steps; none unless `go`, so that compiling costs no more than compiling."""
     arrays, static = eqx.partition(optimizer, eqx.is_array)
 
-    def advance(arrays, problem, states):
+    def window(arrays, problem, states):
         whole = eqx.combine(arrays, static)
         states, losses = jax.vmap(lambda state: advance_rollout(whole, problem, state, WINDOW))(states)
         return states, window_means(losses, WINDOW)[:, 0]
 
-    return _on_all_devices(advance, arrays, problem, states)
+    def advance(arrays, problem, go, states):
+        nothing = jnp.zeros(states.key.shape)
+        return lax.cond(go, window, lambda *_: (states, nothing), arrays, problem, states)
+
+    return _on_all_devices(advance, arrays, problem, go, states)
 
 
 class _Progress(NamedTuple):
@@ -101,7 +107,8 @@ def evaluate_pair(
     if kept is not None and kept.state:
         states = _fill(kept.state, progress.states)
         progress = _Progress(states, tuple(kept.losses), tuple(kept.seconds.tolist()))
-    jax.block_until_ready(_advance(optimizer, problem, progress.states))  # compiles, so that the times below do not
+    # compiles, so that the times below do not
+    jax.block_until_ready(_advance(optimizer, problem, jnp.asarray(False), progress.states))
 
     def save(with_state: bool) -> None:
         if store is not None:
@@ -112,7 +119,7 @@ def evaluate_pair(
     try:
         while len(progress.losses) < windows:
             before = time.perf_counter()
-            states, means = _advance(optimizer, problem, progress.states)
+            states, means = _advance(optimizer, problem, jnp.asarray(True), progress.states)
             means = np.asarray(means)[:num_seeds]
             seconds = time.perf_counter() - before
             progress = _Progress(states, (*progress.losses, means), (*progress.seconds, seconds))
