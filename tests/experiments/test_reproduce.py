@@ -31,7 +31,7 @@ DEVICES = Devices(1, "here")
 
 @pytest.fixture
 def environment(tmp_path):
-    """For processes that are to begin quickly: programs are compiled once, so that it pays to optimize them a little."""
+    """For processes that are to begin quickly: programs are compiled once, and optimized a little."""
     kept = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

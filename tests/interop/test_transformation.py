@@ -136,6 +136,23 @@ def test_buffers_can_be_donated_and_parameters_sharded():
     assert not params["w"].sharding.is_fully_replicated
 
 
+@pytest.mark.parametrize("name", ["tutelage-1", "l2o-scale", ONE])
+@pytest.mark.parametrize(("columns", "cut"), [(5, True), (4, False)])  # 36 coordinates, and 29, which 2 does not divide
+def test_parameters_on_a_mesh_with_explicit_axes(name, columns, cut):
+    params = {"w": jnp.linspace(-1, 1, 6 * columns).reshape(6, columns), "b": jnp.ones(columns), "s": jnp.float32(0.5)}
+    optimizer = tutelage.load(name)
+    expected = train(optimizer, params)[0]
+    mesh = jax.make_mesh((2,), ("x",))
+    by_row, everywhere = NamedSharding(mesh, PartitionSpec("x")), NamedSharding(mesh, PartitionSpec())
+    with jax.set_mesh(mesh):
+        params = jax.device_put(params, {"w": by_row, "b": everywhere, "s": everywhere})
+        for jit in (True, False):
+            after, state = train(optimizer, params, jit=jit)
+            assert_close(after, expected)
+            assert jax.typeof(after["w"]).sharding.spec == PartitionSpec("x", None)
+            assert any("x" in jax.typeof(leaf).sharding.spec[-1:] for leaf in leaves(state)) == cut
+
+
 def test_state_is_saved_and_restored_by_orbax(tmp_path):
     optimizer = tutelage.load(ONE)
     start = {name: leaf for name, leaf in PARAMS.items() if leaf.size}  # orbax saves no empty arrays

@@ -1,5 +1,6 @@
 """A taught optimizer as users of optax know optimizers."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, Int, PyTree
 
 from ..optimizers import LearnedOptimizer
 from .loading import load_learned
+from .sharding import explicit_mesh, left_to_the_compiler, shardings_of, shardings_of_state
 
 
 class TaughtState(NamedTuple):
@@ -68,11 +70,20 @@ def as_transformation(
                     "ones can be optimized; leave it out with optax.masked or eqx.filter."
                 )
         # Each leaf a buffer of its own, so that all of them can be donated.
-        return TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
+        state = TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
+        mesh = explicit_mesh(params)
+        return state if mesh is None else jax.reshard(state, shardings_of_state(state, params, mesh))
 
     def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, TaughtState]:
         full = jax.eval_shape(lambda: optimizer.init(updates))
         _check_state(state, full)
+        mesh = explicit_mesh(updates)
+        arguments = optimizer, updates, state, params, extra
+        if mesh is None:
+            return advance(full, *arguments)
+        return left_to_the_compiler(partial(advance, full), mesh, shardings_of((updates, state), mesh))(*arguments)
+
+    def advance(full, optimizer, updates, state, params, extra) -> tuple[PyTree, TaughtState]:
 
         def step(grads, inner):
             inner = jax.tree.map(lambda x, like: x.astype(like.dtype), inner, full)

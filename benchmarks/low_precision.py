@@ -1,0 +1,39 @@
+"""What a state held in bfloat16 does to where taught optimizers end.
+
+    python benchmarks/low_precision.py [--on mlp-orig] [--steps 10000] [--seeds 3] [--data-dir FOLDER] [OPT ...]
+"""
+
+import argparse
+
+import jax.numpy as jnp
+
+import tutelage
+from tutelage.evaluation import describe, summarize
+from tutelage.zoo import zoo_names
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("optimizers", nargs="*", default=zoo_names())
+    parser.add_argument("--on", default="mlp-orig")
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data-dir")
+    arguments = parser.parse_args()
+    print(f"| optimizer | {' | '.join(DTYPES)} |\n|---|{'---|' * len(DTYPES)}")
+    for name in arguments.optimizers:
+        table = tutelage.evaluate(
+            {dtype: tutelage.load(name, state_dtype=DTYPES[dtype]) for dtype in DTYPES},
+            [arguments.on],
+            num_steps=arguments.steps,
+            num_seeds=arguments.seeds,
+            data_dir=arguments.data_dir,
+        )
+        said = {row["optimizer"]: describe(row) for row in summarize(table).to_dicts()}
+        print(f"| {name} | {' | '.join(said[dtype] for dtype in DTYPES)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
