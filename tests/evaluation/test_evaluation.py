@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import tutelage
-from tests.problems import Quadratic
+from tests.problems import OPTIMIZE_A_LITTLE, Quadratic
 from tutelage.evaluation import describe, plot_curves, summarize
 from tutelage.evaluation.tune import _neighbour
 from tutelage.optimizers import L2ODM, HandDesigned
@@ -123,7 +123,7 @@ def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path)
     weights = str(Path(os.environ["TUTELAGE_ORACLE"]) / "l2o_dm.npz")
     out = subprocess.run(
         [sys.executable, "-m", "tutelage.cli", "evaluate", weights, "--steps", "1000", "--seeds", "2", "--json"],
-        env=os.environ | {"XLA_FLAGS": ""},  # 2,000 steps: worth optimizing
+        env=os.environ | {"XLA_FLAGS": OPTIMIZE_A_LITTLE},  # 2,000 steps
         capture_output=True,
         check=True,
     ).stdout

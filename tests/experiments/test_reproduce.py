@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from tests.problems import OPTIMIZE_A_LITTLE
 from tutelage import cli
 from tutelage.evaluation.evaluate import to_table
 from tutelage.experiments import campaign, render
@@ -31,11 +32,11 @@ DEVICES = Devices(1, "here")
 
 @pytest.fixture
 def environment(tmp_path):
-    """For processes that are to begin quickly: programs are compiled once, and optimized a little."""
+    """For processes that are to begin quickly: programs are compiled once."""
     kept = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false",
+        "XLA_FLAGS": OPTIMIZE_A_LITTLE,
         "JAX_NUM_CPU_DEVICES": "1",
     }
     return os.environ | kept
