@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import polars as pl
 import pytest
@@ -91,6 +92,10 @@ def test_usage_errors_exit_with_2(capsys):
         cli.main(["evaluate", "--help"])
     assert error.value.code == 0
     assert "10000" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"tutelage {version('tutelage')}\n")
 
 
 def test_an_existing_result_is_not_overwritten(capsys, tmp_path):

@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import subcommand
 
-from . import __doc__ as _DESCRIPTION
+from . import __doc__ as _SUMMARY
 from .commands import Demo, Evaluate, Import, Inspect, Interrupted, Reproduce, Train, Tune, Zoo
 from .commands.terminal import console
 from .experiments import PartsFailedError
 from .optimizees import DataError
+
+_DESCRIPTION = f"{_SUMMARY} --version prints the version."
 
 Command = (
     Annotated[Demo, subcommand("demo")]
@@ -29,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 if all went well, 1 if it failed or was interrupted, 2 if it was asked for wrongly."""
     # as with python -m, so that package.module:factory finds modules in the current folder
     sys.path.insert(0, "")
+    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"tutelage {version('tutelage')}")
+        return 0
     command: Callable[[], Any] = tyro.cli(Command, prog="tutelage", description=_DESCRIPTION, args=arguments).run
     try:
         command()
