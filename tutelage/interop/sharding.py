@@ -3,6 +3,7 @@
 So a step is computed with these axes left to the compiler, and its results get the shardings of what they replace.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,7 @@ def shardings_of(tree: PyTree, mesh: AbstractMesh) -> PyTree:
 def shardings_of_state(state: PyTree, params: PyTree, mesh: AbstractMesh) -> PyTree:
     """For a fresh state: its last axis, that of coordinates, over the axes that any parameter is cut along."""
     axes = tuple(name for name in mesh.axis_names if any(name in _axes(leaf) for leaf in jax.tree.leaves(params)))
-    size = 1
-    for name in axes:
-        size *= mesh.shape[name]
+    size = math.prod(mesh.shape[name] for name in axes)
 
     def sharding(leaf: Any) -> NamedSharding:
         cut = axes and leaf.ndim and leaf.shape[-1] and leaf.shape[-1] % size == 0
