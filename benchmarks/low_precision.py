@@ -7,13 +7,11 @@ Log-loss over the last 100 steps, mean ± standard deviation over seeds. Steps c
 
 import argparse
 
-import jax.numpy as jnp
-
 import tutelage
 from tutelage.evaluation import describe, summarize
 from tutelage.zoo import zoo_names
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = ("float32", "bfloat16")
 
 
 def main():
@@ -27,7 +25,7 @@ def main():
     print(f"| optimizer | {' | '.join(DTYPES)} |\n|---|{'---|' * len(DTYPES)}")
     for name in arguments.optimizers:
         table = tutelage.evaluate(
-            {dtype: tutelage.load(name, state_dtype=DTYPES[dtype]) for dtype in DTYPES},
+            {dtype: tutelage.load(name, state_dtype=dtype) for dtype in DTYPES},
             [arguments.on],
             num_steps=arguments.steps,
             num_seeds=arguments.seeds,
