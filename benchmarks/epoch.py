@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()
 
-    mesh = training_mesh(1)
+    mesh = training_mesh(1, cuts_coordinates=True)
     meta = make_meta_optimizer("adam:learning_rate=0.001", None, None)
-    epoch = make_epoch(meta, 1)
+    epoch = make_epoch(meta, 1, mesh)
     optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
     state = replicate(meta.init(optimizer), mesh)
     unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=arguments.data_dir)), mesh)

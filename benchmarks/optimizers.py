@@ -23,7 +23,7 @@ from tutelage.evaluation.rollout import advance_rollout, start_rollout
 from tutelage.optimizees import Optimizee, optimizee
 from tutelage.optimizers import create_learned, parse_hand_designed
 from tutelage.training import recipe
-from tutelage.training.estimator import make_unroll
+from tutelage.training.estimator import cuts_coordinates, make_unroll
 from tutelage.training.objective import SEGMENT_LENGTH
 from tutelage.training.parallel import TASKS, training_mesh
 
@@ -61,11 +61,12 @@ def meta_gradient(name, problem) -> tuple[Callable, tuple]:
     def segment(unroll, optimizer, keys):
         return unroll.segment(optimizer, unroll.start(optimizer, keys[0]), keys[1]).gradient
 
-    unroll = make_unroll(recipe(name), optimizer, problem)
+    config = recipe(name)
+    unroll = make_unroll(config, optimizer, problem)
     everywhere = PartitionSpec()
     mapped = jax.shard_map(
         segment,
-        mesh=training_mesh(1),
+        mesh=training_mesh(1, cuts_coordinates(config, optimizer)),
         in_specs=(everywhere, everywhere, PartitionSpec(None, TASKS)),
         out_specs=everywhere,
         check_vma=False,

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..optimizers import LearnedOptimizer
 from .objective import MetaObjective
-from .parallel import TASKS, training_mesh
+from .parallel import TASKS
 
 
 class EpochMetrics(NamedTuple):
@@ -37,14 +37,13 @@ EpochFunction = Callable[
 
 
 @functools.cache
-def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int) -> EpochFunction:
+def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int, mesh: Mesh) -> EpochFunction:
     """A compiled `(optimizer, meta_state, objective, key, num_segments) -> (optimizer, meta_state, metrics)`.
 
     The number of segments is a run-time value: a longer unroll does not compile again. A task that diverges is
-    left out of the gradient; a segment in which all did, or whose gradient overflowed, changes nothing.
+    left out of the gradient; a segment in which all did, or whose gradient overflowed, changes nothing. `mesh` is
+    `training_mesh` for as many tasks.
     """
-    mesh = training_mesh(num_tasks)
-
     def epoch(optimizer, meta_state, objective: MetaObjective, key, num_segments):
         tasks_here = num_tasks // lax.axis_size(TASKS)
         task = lax.axis_index(TASKS) * tasks_here + jnp.arange(tasks_here)

@@ -12,6 +12,12 @@ from .teachers import Teachers
 from .unroll import AutodiffUnroll, BlockwiseUnroll
 
 
+def cuts_coordinates(config: TrainingConfig, optimizer: LearnedOptimizer) -> bool:
+    """Whether the work on one task can be divided among devices."""
+    by_blocks = isinstance(optimizer, CoordinatewiseOptimizer) and not config.second_derivatives
+    return by_blocks and config.estimator == "backpropagation"
+
+
 def make_unroll(
     config: TrainingConfig,
     optimizer: LearnedOptimizer,
@@ -25,7 +31,7 @@ def make_unroll(
         return EvolutionStrategies(AutodiffUnroll(*common), config.perturbation)
     if config.estimator == "pes":
         return PersistentEvolutionStrategies(AutodiffUnroll(*common), config.perturbation)
-    if isinstance(optimizer, CoordinatewiseOptimizer) and not config.second_derivatives:
+    if cuts_coordinates(config, optimizer):
         return BlockwiseUnroll(*common)
     return AutodiffUnroll(*common, config.second_derivatives)
 

@@ -13,13 +13,18 @@ TASKS = "tasks"
 COORDINATES = "coordinates"
 
 
-def training_mesh(num_tasks: int) -> Mesh:
-    """All devices as [tasks, coordinates]: as many along tasks as divide their number, the rest along coordinates."""
+def training_mesh(num_tasks: int, cuts_coordinates: bool) -> Mesh:
+    """Devices as [tasks, coordinates]: as many along tasks as divide their number, the rest along coordinates.
+
+    What cannot be cut along coordinates leaves the rest out: they would only do the same work once more.
+    """
     tasks = math.gcd(num_tasks, jax.device_count())
+    coordinates = jax.device_count() // tasks if cuts_coordinates else 1
     return jax.make_mesh(
-        (tasks, jax.device_count() // tasks),
+        (tasks, coordinates),
         (TASKS, COORDINATES),
         axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=jax.devices()[: tasks * coordinates],
     )
 
 

@@ -18,7 +18,7 @@ from .card import provenance, write_card
 from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
 from .epoch import make_epoch
-from .estimator import make_imitation, make_unroll
+from .estimator import cuts_coordinates, make_imitation, make_unroll
 from .objective import SEGMENT_LENGTH, Mixture
 from .parallel import replicate, training_mesh
 from .run_directory import RunDirectory
@@ -98,14 +98,15 @@ class _Trainer:
         self.run = run
         self.config = config
         self.technique = config.technique
-        self.mesh = training_mesh(config.num_tasks)
-        self.problems = replicate(problems, self.mesh)
         self.keys = _Keys(config.seed)
+        optimizer = create_learned(config.optimizer, self.keys.init)
+        self.mesh = training_mesh(config.num_tasks, cuts_coordinates(config, optimizer))
+        self.problems = replicate(problems, self.mesh)
         # Any: optax's types do not know modules as parameters
         meta: Any = make_meta_optimizer(config.meta_optimizer, config.gradient_clip, config.elementwise_clip)
-        optimizer = replicate(create_learned(config.optimizer, self.keys.init), self.mesh)
+        optimizer = replicate(optimizer, self.mesh)
         meta_state = replicate(meta.init(optimizer), self.mesh)
-        self.train_epoch = make_epoch(meta, config.num_tasks)
+        self.train_epoch = make_epoch(meta, config.num_tasks, self.mesh)
         self.validate = make_validation(config.num_validation, self.technique.validate_final_point)
         imitation, improving = self.technique.imitation, self.technique.self_improving
         self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())

@@ -14,7 +14,7 @@ from ..evaluation.rollout import advance_rollout, start_rollout
 from ..optimizees import Optimizee
 from ..optimizers import LearnedOptimizer
 from .objective import LOG_EPSILON, SEGMENT_LENGTH
-from .parallel import TASKS, training_mesh
+from .parallel import TASKS, replicate, training_mesh
 
 ValidationFunction = Callable[[LearnedOptimizer, Sequence[Optimizee], PRNGKeyArray, int], float]
 
@@ -43,12 +43,12 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
         return initial, final
 
     @functools.cache
-    def compiled(count):
+    def compiled(mesh):
         everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
         return jax.jit(
             jax.shard_map(
                 jax.vmap(per_optimizee, in_axes=(None, None, 0, None)),
-                mesh=training_mesh(count),
+                mesh=mesh,
                 in_specs=(everywhere, everywhere, by_task, everywhere),
                 out_specs=by_task,
                 check_vma=False,
@@ -57,10 +57,12 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
 
     def validate(optimizer, optimizees, key, num_steps):
         count = -(-num_optimizees // len(optimizees))
-        keys = jax.random.split(key, count)
+        mesh = training_mesh(count, cuts_coordinates=False)
+        optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
         losses = []
         for optimizee in optimizees:
-            initial, final = compiled(count)(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH)
+            placed = replicate(optimizee, mesh)
+            initial, final = compiled(mesh)(optimizer, placed, keys, num_steps // SEGMENT_LENGTH)
             losses.append(final if len(optimizees) == 1 else jnp.log(final / (initial + LOG_EPSILON) + LOG_EPSILON))
         loss = float(jnp.mean(jnp.stack(losses)))
         return loss if math.isfinite(loss) else math.inf
