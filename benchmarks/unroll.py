@@ -82,7 +82,9 @@ def jax_candidates(problem: MLP) -> dict[str, tuple[Callable, tuple]]:
         replicated = PartitionSpec()
         task_keys = jax.random.split(key, (2, 1))
         specs = (replicated, replicated, PartitionSpec(None, TASKS))
-        mapped = jax.shard_map(segment, mesh=training_mesh(1, cuts_coordinates=True), in_specs=specs, out_specs=replicated, check_vma=False)
+        mapped = jax.shard_map(
+            segment, mesh=training_mesh(1, cuts_coordinates=True), in_specs=specs, out_specs=replicated, check_vma=False
+        )
         return jax.jit(mapped), (unroll, optimizer, task_keys)
 
     return {

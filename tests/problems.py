@@ -142,7 +142,13 @@ def _compiled(function, num_tasks, num_arguments, rank):
     replicated, by_task = PartitionSpec(), PartitionSpec(*[None] * (rank - 1), TASKS)
     specs = (*[replicated] * num_arguments, by_task)
     return jax.jit(
-        shard_map(function, mesh=training_mesh(num_tasks, cuts_coordinates=True), in_specs=specs, out_specs=replicated, check_vma=False)
+        shard_map(
+            function,
+            mesh=training_mesh(num_tasks, cuts_coordinates=True),
+            in_specs=specs,
+            out_specs=replicated,
+            check_vma=False,
+        )
     )
 
 

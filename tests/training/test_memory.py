@@ -17,7 +17,11 @@ def temporary_bytes(unroll, create=L2ODM.create):
 
     specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(None, TASKS))
     function = jax.shard_map(
-        gradient, mesh=training_mesh(1, cuts_coordinates=True), in_specs=specs, out_specs=PartitionSpec(), check_vma=False
+        gradient,
+        mesh=training_mesh(1, cuts_coordinates=True),
+        in_specs=specs,
+        out_specs=PartitionSpec(),
+        check_vma=False,
     )
     arguments = unroll, create(jax.random.key(0)), jax.random.split(jax.random.key(1), (2, 1))
     return jax.jit(function).lower(*arguments).compile().memory_analysis().temp_size_in_bytes

@@ -196,7 +196,9 @@ def test_a_diverged_epoch_leaves_weights_and_meta_state_alone(rate):
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(rate))
     meta = optax.adam(1e-3)
     state = meta.init(rule)
-    after, next_state, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(rule, state, BlockwiseUnroll(problem), jax.random.key(0), 10)
+    after, next_state, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(
+        rule, state, BlockwiseUnroll(problem), jax.random.key(0), 10
+    )
     assert metrics.diverged_tasks == 1
     assert 0 < metrics.skipped_steps <= 10
     assert np.isfinite(after.rate)
@@ -212,7 +214,9 @@ def test_a_diverging_teacher_is_skipped_too():
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
     meta = optax.adam(1e-3)
     imitation = BlockwiseImitation(problem, teachers=teachers, chosen=jnp.asarray(0))
-    after, _, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(rule, meta.init(rule), imitation, jax.random.key(0), 2)
+    after, _, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(
+        rule, meta.init(rule), imitation, jax.random.key(0), 2
+    )
     assert metrics.skipped_steps == 2
     assert after.rate == rule.rate
 

@@ -44,6 +44,7 @@ def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int, mes
     left out of the gradient; a segment in which all did, or whose gradient overflowed, changes nothing. `mesh` is
     `training_mesh` for as many tasks.
     """
+
     def epoch(optimizer, meta_state, objective: MetaObjective, key, num_segments):
         tasks_here = num_tasks // lax.axis_size(TASKS)
         task = lax.axis_index(TASKS) * tasks_here + jnp.arange(tasks_here)
