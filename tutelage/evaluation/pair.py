@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ..optimizees import Optimizee
-from .rollout import Optimizer, RolloutState, advance_rollout, start_rollout, window_means
+from .rollout import Optimizer, RolloutState, advance_rollout, map_runs, start_rollout, window_means
 from .store import EvaluationStore
 
 WINDOW = 100
@@ -53,7 +53,7 @@ def _advance(
 
     def window(arrays, problem, states):
         whole = eqx.combine(arrays, static)
-        states, losses = jax.vmap(lambda state: advance_rollout(whole, problem, state, WINDOW))(states)
+        states, losses = map_runs(lambda state: advance_rollout(whole, problem, state, WINDOW), states)
         return states, window_means(losses, WINDOW)[:, 0]
 
     def advance(arrays, problem, go, states):
@@ -82,7 +82,7 @@ def evaluate_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean losses [windows, seeds] of `optimizer` on `problem`, and the seconds [windows] that each window took.
 
-    Seeds 0 … `num_seeds` - 1 are mapped over and sharded over all devices (filled up to a multiple of their number).
+    Seeds 0 … `num_seeds` - 1 are spread over all devices (filled up to a multiple of their number).
     The seconds are those of all seeds together, without compilation.
 
     Args:

@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import PRNGKeyArray
 
-from ..evaluation.rollout import advance_rollout, start_rollout
+from ..evaluation.rollout import advance_rollout, map_runs, start_rollout
 from ..optimizees import Optimizee
 from ..optimizers import LearnedOptimizer
 from .objective import LOG_EPSILON, SEGMENT_LENGTH
@@ -31,23 +31,26 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
     what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start.
     """
 
-    def per_optimizee(optimizer, optimizee, key, num_segments):
+    def run(optimizer, optimizee, keys, num_segments):
         def body(_, loop):
             state, _ = loop
             return advance_rollout(optimizer, optimizee, state, SEGMENT_LENGTH)
 
-        start = start_rollout(optimizer, optimizee, key)
-        initial = optimizee.loss(start.params, optimizee.sample(key))
-        state, losses = lax.fori_loop(0, num_segments, body, (start, jnp.zeros(SEGMENT_LENGTH)))
-        final = optimizee.loss(state.params, optimizee.sample(state.key)) if final_point else losses.mean()
-        return initial, final
+        def from_start(key):
+            start = start_rollout(optimizer, optimizee, key)
+            initial = optimizee.loss(start.params, optimizee.sample(key))
+            state, losses = lax.fori_loop(0, num_segments, body, (start, jnp.zeros(SEGMENT_LENGTH)))
+            final = optimizee.loss(state.params, optimizee.sample(state.key)) if final_point else losses.mean()
+            return initial, final
+
+        return map_runs(from_start, keys)
 
     @functools.cache
     def compiled(mesh):
         everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
         return jax.jit(
             jax.shard_map(
-                jax.vmap(per_optimizee, in_axes=(None, None, 0, None)),
+                run,
                 mesh=mesh,
                 in_specs=(everywhere, everywhere, by_task, everywhere),
                 out_specs=by_task,
