@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 import tutelage
-from tests.problems import OPTIMIZE_A_LITTLE, Quadratic
+from tests.problems import OPTIMIZE_A_LITTLE, Quadratic, assert_trees_close
 from tutelage.evaluation import describe, plot_curves, summarize
+from tutelage.evaluation.rollout import map_runs
 from tutelage.evaluation.tune import _neighbour
 from tutelage.optimizers import L2ODM, HandDesigned
 
@@ -32,6 +33,15 @@ def test_rollout_is_the_loop_one_would_write():
         assert float(loss) == pytest.approx(float(value), rel=1e-5)
         expected = jax.tree.map(lambda p, g: p - 0.1 * g, expected, gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_runs_one_after_the_other_and_side_by_side_are_those_by_themselves(monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    keys, optimizer = jax.random.split(jax.random.key(0), 3), L2ODM.create(jax.random.key(1))
+    together = map_runs(lambda key: tutelage.rollout(optimizer, PROBLEM, key, 20), keys)
+    alone = [tutelage.rollout(optimizer, PROBLEM, key, 20) for key in keys]
+    assert_trees_close(together, jax.tree.map(lambda *runs: jnp.stack(runs), *alone), 1e-6)
 
 
 @pytest.mark.parametrize("optimizer", [SGD, optax.sgd(0.1), L2ODM.create(jax.random.key(0))])
