@@ -36,6 +36,7 @@ from tutelage.training.unroll import BlockwiseUnroll
 
 SCHEDULE = Schedule((40, 60), (40, 60), period=2, min_periods=2, max_periods=2)
 CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on=("mlp-digits",), num_validation=2)
+MESH = training_mesh(1, cuts_coordinates=True)
 
 
 def contents(run: Path):
@@ -181,7 +182,7 @@ def test_impossible_settings_are_refused(settings):
 def test_an_epoch_of_any_length_is_compiled_once_and_equals_its_segments():
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
     meta = optax.adam(1e-3)
-    epoch = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))
+    epoch = make_epoch(meta, 1, MESH)
     key, state = jax.random.key(3), meta.init(rule)
     once, _, metrics = epoch(rule, state, BlockwiseUnroll(problem), key, 3)
     longer, _, _ = epoch(rule, state, BlockwiseUnroll(problem), key, 5)
@@ -196,9 +197,7 @@ def test_a_diverged_epoch_leaves_weights_and_meta_state_alone(rate):
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(rate))
     meta = optax.adam(1e-3)
     state = meta.init(rule)
-    after, next_state, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(
-        rule, state, BlockwiseUnroll(problem), jax.random.key(0), 10
-    )
+    after, next_state, metrics = make_epoch(meta, 1, MESH)(rule, state, BlockwiseUnroll(problem), jax.random.key(0), 10)
     assert metrics.diverged_tasks == 1
     assert 0 < metrics.skipped_steps <= 10
     assert np.isfinite(after.rate)
@@ -214,9 +213,7 @@ def test_a_diverging_teacher_is_skipped_too():
     problem, rule = Quadratic(jnp.linspace(-1, 1, 7)), Linear(jnp.float32(-0.05))
     meta = optax.adam(1e-3)
     imitation = BlockwiseImitation(problem, teachers=teachers, chosen=jnp.asarray(0))
-    after, _, metrics = make_epoch(meta, 1, training_mesh(1, cuts_coordinates=True))(
-        rule, meta.init(rule), imitation, jax.random.key(0), 2
-    )
+    after, _, metrics = make_epoch(meta, 1, MESH)(rule, meta.init(rule), imitation, jax.random.key(0), 2)
     assert metrics.skipped_steps == 2
     assert after.rate == rule.rate
 

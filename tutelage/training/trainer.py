@@ -107,7 +107,9 @@ class _Trainer:
         optimizer = replicate(optimizer, self.mesh)
         meta_state = replicate(meta.init(optimizer), self.mesh)
         self.train_epoch = make_epoch(meta, config.num_tasks, self.mesh)
-        self.validate = make_validation(config.num_validation, self.technique.validate_final_point)
+        self.validate = make_validation(
+            list(self.problems.values()), config.num_validation, self.technique.validate_final_point
+        )
         imitation, improving = self.technique.imitation, self.technique.self_improving
         self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())
         self.mixed = Teachers(tuple(map(parse_hand_designed, improving.teachers)) if improving else ())
@@ -203,7 +205,7 @@ class _Trainer:
     def _validation(self, state: _State) -> tuple[_State, dict[str, Any]]:
         stage, length = state.curriculum.stage, state.curriculum.validation_length
         is_restored = stage > 0 and state.curriculum.periods < 0
-        loss = self.validate(state.optimizer, list(self.problems.values()), self.keys.validation, length)
+        loss = self.validate(state.optimizer, self.keys.validation, length)
         decision, is_best = state.curriculum.report(loss)
         if is_best:
             best_epoch = state.best_epoch if is_restored else state.epoch

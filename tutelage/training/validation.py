@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PRNGKeyArray
 
 from ..evaluation.rollout import advance_rollout, map_runs, start_rollout
@@ -16,20 +16,39 @@ from ..optimizers import LearnedOptimizer
 from .objective import LOG_EPSILON, SEGMENT_LENGTH
 from .parallel import TASKS, replicate, training_mesh
 
-ValidationFunction = Callable[[LearnedOptimizer, Sequence[Optimizee], PRNGKeyArray, int], float]
+ValidationFunction = Callable[[LearnedOptimizer, PRNGKeyArray, int], float]
 
 
-@functools.cache
-def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunction:
-    """A function `(optimizer, optimizees, key, num_steps) -> loss`.
+def make_validation(optimizees: Sequence[Optimizee], num_starts: int, final_point: bool) -> ValidationFunction:
+    """A function `(optimizer, key, num_steps) -> loss`.
 
-    The loss is the mean over `num_optimizees` fresh starts of the mean loss over the last 20 steps or, with
+    The loss is the mean over `num_starts` fresh starts of the mean loss over the last 20 steps or, with
     `final_point`, of one batch's loss after the last step. It is infinite where a rollout diverged. The same key
     gives the same starts and batches, so that losses of two optimizers are compared in pairs.
 
     Of several optimizees, whose losses have no common scale, each has its share of the starts, at least one, and
     what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start.
     """
+    count = -(-num_starts // len(optimizees))
+    mesh = training_mesh(count, cuts_coordinates=False)
+    placed = replicate(list(optimizees), mesh)  # once, not at every validation
+    run = _run(mesh, final_point)
+
+    def validate(optimizer, key, num_steps):
+        optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
+        losses = []
+        for optimizee in placed:
+            initial, final = run(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH)
+            losses.append(final if len(placed) == 1 else jnp.log(final / (initial + LOG_EPSILON) + LOG_EPSILON))
+        loss = float(jnp.mean(jnp.stack(losses)))
+        return loss if math.isfinite(loss) else math.inf
+
+    return validate
+
+
+@functools.cache
+def _run(mesh: Mesh, final_point: bool) -> Callable:
+    """Compiled: the losses at the start and at the end, for each key."""
 
     def run(optimizer, optimizee, keys, num_segments):
         def body(_, loop):
@@ -45,29 +64,6 @@ def make_validation(num_optimizees: int, final_point: bool) -> ValidationFunctio
 
         return map_runs(from_start, keys)
 
-    @functools.cache
-    def compiled(mesh):
-        everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
-        return jax.jit(
-            jax.shard_map(
-                run,
-                mesh=mesh,
-                in_specs=(everywhere, everywhere, by_task, everywhere),
-                out_specs=by_task,
-                check_vma=False,
-            )
-        )
-
-    def validate(optimizer, optimizees, key, num_steps):
-        count = -(-num_optimizees // len(optimizees))
-        mesh = training_mesh(count, cuts_coordinates=False)
-        optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
-        losses = []
-        for optimizee in optimizees:
-            placed = replicate(optimizee, mesh)
-            initial, final = compiled(mesh)(optimizer, placed, keys, num_steps // SEGMENT_LENGTH)
-            losses.append(final if len(optimizees) == 1 else jnp.log(final / (initial + LOG_EPSILON) + LOG_EPSILON))
-        loss = float(jnp.mean(jnp.stack(losses)))
-        return loss if math.isfinite(loss) else math.inf
-
-    return validate
+    everywhere, by_task = PartitionSpec(), PartitionSpec(TASKS)
+    specs = (everywhere, everywhere, by_task, everywhere)
+    return jax.jit(jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=by_task, check_vma=False))
