@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tutelage.optimizees import ConvNet, Dataset, LeNet, NASCell, convolution, optimizee
+from tutelage.optimizees import ConvNet, Dataset, LeNet, NASCell, optimizee
 from tutelage.optimizees.convolution import (
     average_pool,
     batch_norm,
     convolve,
+    convolve_blocks,
     convolve_directly,
-    convolve_patches,
+    convolve_rows,
     max_pool,
 )
 
@@ -21,33 +22,52 @@ def images(*shape):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "inputs", "size", "outputs", "stride", "padding"),
+    ("height", "width", "inputs", "size", "outputs", "stride"),
     [
-        (12, 15, 3, 5, 6, 1, "VALID"),  # several pixels to a row
-        (14, 14, 6, 5, 16, 1, "VALID"),
-        (11, 11, 1, 5, 2, 2, "VALID"),
-        (13, 13, 2, 5, 4, 2, "SAME"),
-        (9, 10, 4, 3, 5, 2, "SAME"),
-        (8, 8, 16, 3, 16, 1, "SAME"),
-        (13, 13, 16, 5, 32, 1, "VALID"),
+        (12, 15, 3, 5, 6, 1),
+        (14, 14, 6, 5, 16, 1),
+        (11, 11, 1, 5, 2, 2),
+        (13, 12, 2, 5, 4, 2),  # a row that no patch reaches
+        (9, 10, 4, 3, 5, 2),
+        (10, 10, 16, 3, 16, 1),
+        (13, 13, 16, 5, 32, 1),
     ],
 )
-@pytest.mark.parametrize("whole", [True, False])
-def test_patches_are_xlas_convolution(height, width, inputs, size, outputs, stride, padding, whole, monkeypatch):
-    if not whole:  # one image after the other
-        monkeypatch.setattr(convolution, "_WHOLE_PATCHES", 0)
-        monkeypatch.setattr(convolution, "_CACHED_PATCHES", 0)
+@pytest.mark.parametrize("products", [convolve_blocks, convolve_rows])
+def test_products_are_xlas_convolution(height, width, inputs, size, outputs, stride, products):
     x, kernel = images(2, height, width, inputs), images(size, size, inputs, outputs)
-    direct = convolve_directly(x, kernel, stride, padding)
-    np.testing.assert_allclose(convolve_patches(x, kernel, stride, padding), direct, atol=2e-4)
-    np.testing.assert_allclose(convolve(x, kernel, stride, padding), direct, atol=2e-4)
+    direct = convolve_directly(x, kernel, stride)
+    np.testing.assert_allclose(products(x, kernel, stride), direct, atol=2e-4)
     target = images(*direct.shape)
     for argument in (0, 1):
-        by_patches, directly = (
-            jax.grad(lambda *a, f=f: jnp.sum(f(*a, stride, padding) * target), argument)(x, kernel)
-            for f in (convolve_patches, convolve_directly)
+        by_products, directly = (
+            jax.grad(lambda *a, f=f: jnp.sum(f(*a, stride) * target), argument)(x, kernel)
+            for f in (products, convolve_directly)
         )
-        np.testing.assert_allclose(by_patches, directly, atol=2e-3)
+        np.testing.assert_allclose(by_products, directly, atol=2e-3)
+
+
+@pytest.mark.parametrize("inputs", [3, 16])
+def test_same_padding_keeps_the_size(inputs):
+    x, kernel = images(2, 7, 6, inputs), images(3, 3, inputs, 4)
+    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    np.testing.assert_allclose(convolve(x, kernel, 1, "SAME"), convolve_directly(padded, kernel, 1), atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_many_networks_at_once_and_second_derivatives(size):
+    x, kernels, target = images(2, 8, 8, 4), images(3, size, size, 4, 5), images(2, 9 - size, 9 - size, 5)
+
+    def gradients(f):
+        loss = lambda kernel: jnp.sum((f(x, kernel, 1) - target) ** 2)  # noqa: E731
+        gradient = jax.grad(loss)
+        return jax.vmap(gradient)(kernels), jax.grad(lambda kernel: jnp.sum(gradient(kernel) ** 2))(kernels[0])
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max())),
+        gradients(convolve_rows),
+        gradients(convolve_directly),
+    )
 
 
 def test_pools():
@@ -128,9 +148,7 @@ def test_only_the_released_variants_cut_off_logits():
 def test_the_networks_are_their_definitions():
     """Written again, layer by layer, in the order that the protocol names."""
     relu, sigmoid = jax.nn.relu, jax.nn.sigmoid
-    conv = lambda x, p, stride=1, padding="VALID": batch_norm(  # noqa: E731
-        convolve_directly(x, p.kernel, stride, padding) + p.bias
-    )
+    conv = lambda x, p, stride=1: batch_norm(convolve_directly(x, p.kernel, stride) + p.bias)  # noqa: E731
     pool = lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")  # noqa: E731
 
     def conv_net(p, x, stride):
@@ -147,7 +165,7 @@ def test_the_networks_are_their_definitions():
         return x @ p[4].weight + p[4].bias
 
     def cell(p, x):
-        node = lambda x, layer: relu(conv(x, layer, padding="SAME"))  # noqa: E731
+        node = lambda x, layer: relu(conv(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), layer))  # noqa: E731
         n0 = node(x, p[0])
         n1 = node(n0, p[1])
         n2 = average_pool(n1) + node(n0, p[2])

@@ -1,17 +1,17 @@
 """Layers of convolutional networks: images as [batch, height, width, channels]."""
 
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Float
 
 Padding = Literal["SAME", "VALID"]
 Images = Float[Array, "batch height width channels"]
-# Numbers: up to 10 MB of patches are made at once, so that all cores share them, and more than that 2 MB at a time.
-_WHOLE_PATCHES, _CACHED_PATCHES = 5 * 2**19, 2**19
 
 
 def convolve(
@@ -22,69 +22,121 @@ def convolve(
 ) -> Float[Array, "batch new_height new_width outputs"]:
     """A convolution (cross-correlation) of every image with the kernel.
 
-    On a CPU it is written as patches times a matrix, several times as fast inside a compiled loop as XLA's own.
+    On a CPU it is written as products of matrices, as XLA's own backward pass takes ten times as long there.
     """
+    if padding == "SAME":
+        pads = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], (stride, stride), "SAME")
+        images = jnp.pad(images, [(0, 0), *pads, (0, 0)])
     if jax.default_backend() == "cpu":
-        return convolve_patches(images, kernel, stride, padding)
-    return convolve_directly(images, kernel, stride, padding)
+        few_inputs = images.shape[-1] < 4
+        return (convolve_blocks if few_inputs else convolve_rows)(images, kernel, stride)
+    return convolve_directly(images, kernel, stride)
 
 
-def convolve_directly(images, kernel, stride, padding):
-    """XLA's convolution."""
+def convolve_directly(images, kernel, stride):
+    """XLA's convolution, without padding."""
     return lax.conv_general_dilated(
-        images, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def convolve_patches(images, kernel, stride, padding):
-    """Patches of the images as rows, times a matrix made of the kernel.
+def convolve_blocks(images, kernel, stride):
+    """Patches of the images times a matrix made of the kernel, without padding; for images of few channels.
 
-    A row holds the patch of one output pixel. Where that would be copied in many short pieces (a large kernel on
-    few channels) it covers several pixels side by side, and the matrix holds the kernel once for each, shifted.
-    The patches of a batch may be tens of megabytes. Those of a few images stay in the processor's cache, so then
-    only as many are made at a time, and the backward pass makes them anew.
+    There the patch of one pixel would be copied in many short pieces. So a patch covers several output pixels side by
+    side, and the matrix holds the kernel once for each, shifted.
     """
     height, width, inputs, outputs = kernel.shape
-    if padding == "SAME":
-        pads = lax.padtype_to_pads(images.shape[1:3], (height, width), (stride, stride), "SAME")
-        images = jnp.pad(images, [(0, 0), *pads, (0, 0)])
     batch, old_height, old_width, _ = images.shape
     new_height = (old_height - height) // stride + 1
     new_width = (old_width - width) // stride + 1
-    most = 7 if height * width >= 25 and inputs < 8 else 1
-    pixels = max(n for n in range(1, most + 1) if new_width % n == 0)
-    span = (pixels - 1) * stride + width  # columns that a row covers
-    length = height * span * inputs
-
-    def patches(images):
-        if pixels == 1:
-            taps = [
-                images[:, y : y + (new_height - 1) * stride + 1 : stride, x : x + (new_width - 1) * stride + 1 : stride]
-                for y in range(height)
-                for x in range(width)
-            ]
-            return jnp.concatenate(taps, axis=-1)
-        rows = images.reshape(-1, old_height, old_width * inputs)
-        below = [rows[:, y : y + (new_height - 1) * stride + 1 : stride] for y in range(height)]
-        starts = range(0, new_width * stride * inputs, pixels * stride * inputs)
-        return jnp.stack(
-            [jnp.concatenate([r[:, :, start : start + span * inputs] for r in below], axis=-1) for start in starts],
-            axis=2,
-        )
-
+    pixels = max(n for n in (1, 2, 3, 4) if new_width % n == 0)
+    span = (pixels - 1) * stride + width  # columns that a patch covers
+    flat = images.reshape(batch, old_height, old_width * inputs)
+    below = [flat[:, y : y + (new_height - 1) * stride + 1 : stride] for y in range(height)]
+    starts = range(0, new_width * stride * inputs, pixels * stride * inputs)
+    patches = jnp.stack(
+        [jnp.concatenate([r[:, :, start : start + span * inputs] for r in below], axis=-1) for start in starts], axis=2
+    )
     shifts = np.zeros((span, pixels, width), np.float32)
     for pixel in range(pixels):
         shifts[pixel * stride + np.arange(width), pixel, np.arange(width)] = 1
-    matrix = jnp.einsum("spx,yxio->ysipo", shifts, kernel).reshape(length, pixels * outputs)
-    of_an_image = new_height * new_width // pixels * length
-    if batch * of_an_image <= _WHOLE_PATCHES:
-        results = patches(images) @ matrix
-    else:
-        fitting = max(_CACHED_PATCHES // of_an_image, 1)
-        at_once = max(n for n in range(1, fitting + 1) if batch % n == 0)
-        few_by_few = images.reshape(-1, at_once, *images.shape[1:])
-        results = lax.map(jax.checkpoint(lambda few: patches(few) @ matrix), few_by_few)
-    return results.reshape(batch, new_height, new_width, outputs)
+    matrix = jnp.einsum("spx,yxio->ysipo", shifts, kernel).reshape(-1, pixels * outputs)
+    return _product(patches.reshape(-1, patches.shape[-1]), matrix).reshape(batch, new_height, new_width, outputs)
+
+
+@jax.custom_vjp
+def _product(rows, matrix):
+    """rows @ matrix, whose backward pass does not turn the cotangent around first, as autodiff's does."""
+    return rows @ matrix
+
+
+_product.defvjp(
+    lambda rows, matrix: (rows @ matrix, (rows, matrix)),
+    lambda saved, cotangent: (cotangent @ saved[1].T, saved[0].T @ cotangent),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_rows(images, kernel, stride):
+    """Patches along the width alone times the kernel as a matrix, then sums over the height; without padding.
+
+    The patches are [image, row, new column, width × inputs], the matrix [width × inputs, height × outputs], and a new
+    row is the sum of what belongs to it in the rows of their product. So a pixel is copied as often as the kernel is
+    wide or high, not both. Small kernels have XLA's forward pass, which is faster there.
+    """
+    height, width, _, outputs = kernel.shape
+    if height * width < 25:
+        # one network's kernel after the other: XLA's convolution with many kernels at once is slow
+        return sequential_vmap(partial(convolve_directly, stride=stride))(images, kernel)
+    batch, rows, columns, _ = images.shape
+    new_rows, new_columns = (rows - height) // stride + 1, (columns - width) // stride + 1
+    product = _row_patches(images, width, stride, new_columns) @ _row_matrix(kernel)
+    product = product.reshape(batch, rows, new_columns, height, outputs)
+    return sum(product[:, y : y + (new_rows - 1) * stride + 1 : stride, :, y] for y in range(height))
+
+
+def _row_patches(images, width, stride, new_columns):
+    last = (new_columns - 1) * stride
+    patches = jnp.concatenate([images[:, :, x : x + last + 1 : stride] for x in range(width)], axis=-1)
+    return patches.reshape(-1, patches.shape[-1])
+
+
+def _row_matrix(kernel):
+    height, width, inputs, outputs = kernel.shape
+    return kernel.transpose(1, 2, 0, 3).reshape(width * inputs, height * outputs)
+
+
+def _rows_forward(images, kernel, stride):
+    return convolve_rows(images, kernel, stride), (images, kernel)
+
+
+def _rows_backward(stride, saved, cotangent):
+    # By hand, as autodiff's sums of padded slices take twice as long.
+    images, kernel = saved
+    height, width, inputs, outputs = kernel.shape
+    batch, rows, columns, _ = images.shape
+    new_columns = cotangent.shape[2]
+    spread = _spread(cotangent, 1, stride, height - 1, rows)
+    of_product = jnp.concatenate([spread[:, y : y + rows] for y in reversed(range(height))], axis=-1)
+    of_product = of_product.reshape(-1, height * outputs)
+    of_kernel = _row_patches(images, width, stride, new_columns).T @ of_product
+    of_kernel = of_kernel.reshape(width, inputs, height, outputs).transpose(2, 0, 1, 3)
+    of_patches = (of_product @ _row_matrix(kernel).T).reshape(batch, rows, new_columns, width, inputs)
+    spread = _spread(of_patches, 2, stride, width - 1, columns)
+    of_images = sum(spread[:, :, width - 1 - x : width - 1 - x + columns, x] for x in range(width))
+    return of_images, of_kernel
+
+
+def _spread(x, axis, stride, before, length):
+    """Zeros along an axis: stride - 1 between the entries, so many before, and behind as far as `before` + length."""
+    spread = (x.shape[axis] - 1) * stride + 1
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (before, length - spread, stride - 1)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+convolve_rows.defvjp(_rows_forward, _rows_backward)
 
 
 def max_pool(images: Images) -> Float[Array, "batch new_height new_width channels"]:
