@@ -47,11 +47,27 @@ def test_products_are_xlas_convolution(height, width, inputs, size, outputs, str
         np.testing.assert_allclose(by_products, directly, atol=2e-3)
 
 
-@pytest.mark.parametrize("inputs", [3, 16])
-def test_same_padding_keeps_the_size(inputs):
-    x, kernel = images(2, 7, 6, inputs), images(3, 3, inputs, 4)
-    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    np.testing.assert_allclose(convolve(x, kernel, 1, "SAME"), convolve_directly(padded, kernel, 1), atol=2e-4)
+@pytest.mark.parametrize(
+    ("height", "width", "inputs", "size", "outputs", "stride", "padding"),
+    [
+        (13, 13, 2, 5, 4, 2, "SAME"),
+        (9, 10, 4, 3, 5, 2, "SAME"),
+        (8, 8, 16, 3, 16, 1, "SAME"),
+        (11, 11, 1, 5, 2, 2, "VALID"),
+        (14, 14, 6, 5, 16, 1, "VALID"),
+    ],
+)
+def test_padding_is_xlas(height, width, inputs, size, outputs, stride, padding):
+    x, kernel = images(2, height, width, inputs), images(size, size, inputs, outputs)
+    directly = lambda x, kernel: jax.lax.conv_general_dilated(  # noqa: E731
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    direct, pull_directly = jax.vjp(directly, x, kernel)
+    ours, pull = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, padding), x, kernel)
+    np.testing.assert_allclose(ours, direct, atol=2e-4)
+    target = images(*direct.shape)
+    for mine, theirs in zip(pull(target), pull_directly(target), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [3, 5])

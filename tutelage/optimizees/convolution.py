@@ -107,6 +107,14 @@ def _row_matrix(kernel):
     return kernel.transpose(1, 2, 0, 3).reshape(width * inputs, height * outputs)
 
 
+def _spread(x, axis, stride, before, length):
+    """Zeros along an axis: stride - 1 between the entries, so many before, and behind as far as `before` + length."""
+    spread = (x.shape[axis] - 1) * stride + 1
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (before, length - spread, stride - 1)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
 def _rows_forward(images, kernel, stride):
     return convolve_rows(images, kernel, stride), (images, kernel)
 
@@ -126,14 +134,6 @@ def _rows_backward(stride, saved, cotangent):
     spread = _spread(of_patches, 2, stride, width - 1, columns)
     of_images = sum(spread[:, :, width - 1 - x : width - 1 - x + columns, x] for x in range(width))
     return of_images, of_kernel
-
-
-def _spread(x, axis, stride, before, length):
-    """Zeros along an axis: stride - 1 between the entries, so many before, and behind as far as `before` + length."""
-    spread = (x.shape[axis] - 1) * stride + 1
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (before, length - spread, stride - 1)
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 convolve_rows.defvjp(_rows_forward, _rows_backward)
