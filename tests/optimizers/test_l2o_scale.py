@@ -22,10 +22,14 @@ def close(actual, expected, relative=1e-4):
     )
 
 
+def with_log_learning_rate(state, rates):
+    return state._replace(coordinates=state.coordinates._replace(log_learning_rate=rates))
+
+
 def recorded_start(optimizer, record):
     params = [jnp.asarray(record[f"init/params/{name}"]) for name in TENSORS]
     rates = jnp.concatenate([jnp.asarray(record[f"init/log_learning_rate/{name}"])[:, 0] for name in TENSORS])
-    return params, optimizer.init(params)._replace(log_learning_rate=rates.astype(jnp.float32))
+    return params, with_log_learning_rate(optimizer.init(params), rates.astype(jnp.float32))
 
 
 def compare_state(state, record, steps):
@@ -36,13 +40,14 @@ def compare_state(state, record, steps):
             "inp_decay", "scl_decay", "log_learning_rate", "parameter", "layer",
             *(f"grad_accum{scale}" for scale in SCALES), *(f"ms{scale}" for scale in SCALES),
         )}  # fmt: skip
+        own = state.coordinates
         for scale in SCALES:
-            close(state.accumulators[scale - 1, here], recorded[f"grad_accum{scale}"])
-            close(state.mean_squares[scale - 1, here], recorded[f"ms{scale}"])
-        close(state.input_decay[here], recorded["inp_decay"])
-        close(state.scale_decay[here], recorded["scl_decay"])
-        close(state.log_learning_rate[here], recorded["log_learning_rate"])
-        close(state.parameter[:, here].T, recorded["parameter"])
+            close(own.accumulators[scale - 1, here], recorded[f"grad_accum{scale}"])
+            close(own.mean_squares[scale - 1, here], recorded[f"ms{scale}"])
+        close(own.input_decay[here], recorded["inp_decay"])
+        close(own.scale_decay[here], recorded["scl_decay"])
+        close(own.log_learning_rate[here], recorded["log_learning_rate"])
+        close(own.parameter[:, here].T, recorded["parameter"])
         close(state.tensor[:, number], recorded["layer"])
 
 
@@ -70,7 +75,7 @@ def test_the_global_state_sees_all_tensors_or_the_last():
     after = {}
     for name, optimizer in (("paper", paper), ("released", released)):
         for order, tree in (("given", gradients), ("swapped", swapped)):
-            state = optimizer.init(tree)._replace(log_learning_rate=jnp.full(10, -5.0))
+            state = with_log_learning_rate(optimizer.init(tree), jnp.full(10, -5.0))
             after[name, order] = optimizer.update(tree, state)[1].problem
     np.testing.assert_allclose(after["paper", "given"], after["paper", "swapped"], rtol=1e-5)
     assert not np.allclose(after["released", "given"], after["released", "swapped"], rtol=1e-3)
@@ -78,7 +83,7 @@ def test_the_global_state_sees_all_tensors_or_the_last():
 
 def test_initial_learning_rates_are_random_per_coordinate_and_tensor():
     optimizer, params = L2OScale.create(jax.random.key(0)), {"a": jnp.zeros((60, 50)), "b": jnp.zeros(2000)}
-    one, other = (optimizer.init(params, key=jax.random.key(k)).log_learning_rate for k in (1, 2))
+    one, other = (optimizer.init(params, key=jax.random.key(k)).coordinates.log_learning_rate for k in (1, 2))
     assert not np.allclose(one, other)
     low, high = LOG_LEARNING_RATE_RANGE
     for part in (one[:3000], one[3000:]):
@@ -110,7 +115,7 @@ def test_empty_scalar_and_half_precision_leaves():
     gradients = {"a": jnp.ones(3, jnp.bfloat16), "b": jnp.ones((), jnp.bfloat16), "c": jnp.zeros((0, 2), jnp.bfloat16)}
     updates, state = optimizer.update(gradients, optimizer.init(gradients))
     assert updates["a"].dtype == jnp.bfloat16
-    assert state.parameter.dtype == jnp.float32
+    assert state.coordinates.parameter.dtype == jnp.float32
     assert updates["c"].shape == (0, 2)
     assert np.isfinite(np.asarray(updates["b"], np.float32))
     assert optimizer.update({}, optimizer.init({}))[0] == {}

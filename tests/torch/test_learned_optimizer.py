@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.optimizers import ARCHITECTURES, create_learned, save_weights
+from tutelage.optimizers import ARCHITECTURES, L2OScale, create_learned, save_weights
 from tutelage.torch import LearnedOptimizer
 from tutelage.weights import find_weights
 from tutelage.zoo import zoo_names
@@ -82,8 +82,9 @@ def test_the_same_numbers_as_jax(weights, monkeypatch):
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
     optimizer = LearnedOptimizer(params, path)
     state = learned.init([jnp.zeros(shape) for shape in SHAPES])
-    if hasattr(state, "log_learning_rate"):  # L2O-Scale begins at random
-        optimizer.load_state_dict(begun_at(optimizer, params, np.array(state.log_learning_rate)))
+    if isinstance(learned, L2OScale):  # it begins at random
+        rates = np.array(state.coordinates.log_learning_rate)
+        optimizer.load_state_dict(begun_at(optimizer, params, rates))
     draw = np.random.default_rng(0)
     steady = [0.1 * draw.normal(size=shape) for shape in SHAPES]
     waves = np.cos(np.arange(1_000) / 50)

@@ -6,13 +6,14 @@ from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
-from .learned import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
+from .learned import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .lstm import LSTM
 from .rnnprop import RNNProp
 
 __all__ = [
     "ARCHITECTURES",
     "GRU",
+    "KEPT",
     "L2ODM",
     "LSTM",
     "AlignedMomentum",

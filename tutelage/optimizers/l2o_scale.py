@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .blocks import map_blocks
 from .gru import GRU
-from .learned import LearnedOptimizer
+from .learned import KEPT, LearnedOptimizer
 from .numerics import root, straight_through_clip
 from .tensors import Tensors
 
@@ -52,8 +54,8 @@ class Readout(eqx.Module):
         return self.weight @ hidden + self.bias
 
 
-class L2OScaleState(NamedTuple):
-    """What L2O-Scale remembers of each coordinate, each tensor, and the whole problem."""
+class Coordinates(NamedTuple):
+    """What L2O-Scale remembers of each coordinate."""
 
     accumulators: Float[Array, "scales coordinates"]
     mean_squares: Float[Array, "scales coordinates"]
@@ -61,6 +63,12 @@ class L2OScaleState(NamedTuple):
     scale_decay: Float[Array, " coordinates"]
     log_learning_rate: Float[Array, " coordinates"]
     parameter: Float[Array, "parameter_units coordinates"]
+
+
+class L2OScaleState(NamedTuple):
+    """What L2O-Scale remembers of each coordinate, each tensor, and the whole problem."""
+
+    coordinates: Coordinates
     tensor: Float[Array, "tensor_units tensors"]
     problem: Float[Array, "global_units 1"]
 
@@ -139,32 +147,70 @@ class L2OScale(LearnedOptimizer):
         if tensors.sizes:
             log_learning_rate = log_learning_rate + tensors.spread(per_tensor)[0]
         zeros = jnp.zeros((SCALES, total), dtype)
-        return L2OScaleState(
+        coordinates = Coordinates(
             zeros,
             zeros,
             zeros[0],
             zeros[0],
             log_learning_rate,
             jnp.repeat(self.parameter_start[:, None], total, axis=1),
-            jnp.repeat(self.tensor_start[:, None], len(tensors.sizes), axis=1),
-            self.global_start[:, None],
         )
+        tensor = jnp.repeat(self.tensor_start[:, None], len(tensors.sizes), axis=1)
+        return L2OScaleState(coordinates, tensor, self.global_start[:, None])
 
     def _history(
-        self, gradients: Float[Array, " coordinates"], state: L2OScaleState
-    ) -> tuple[Float[Array, "scales coordinates"], L2OScaleState]:
+        self, gradients: Float[Array, " coordinates"], own: Coordinates
+    ) -> tuple[Float[Array, "scales coordinates"], Coordinates]:
         """The gradients of four time scales, each scaled by its root mean square."""
-        decays = [state.input_decay]
+        decays = [own.input_decay]
         for _ in range(SCALES - 1):
             decays.append(root(decays[-1]))
         decay = jnp.stack(decays)
-        accumulators = gradients + decay * (state.accumulators - gradients)
+        accumulators = gradients + decay * (own.accumulators - gradients)
         # zero only before the first step, which has no history to weigh
-        scale_decay = jnp.where(state.mean_squares == 0, 0.0, state.scale_decay)
+        scale_decay = jnp.where(own.mean_squares == 0, 0.0, own.scale_decay)
         squares = accumulators**2 + _SQUARE_EPSILON
-        mean_squares = squares + scale_decay * (state.mean_squares - squares)
+        mean_squares = squares + scale_decay * (own.mean_squares - squares)
         scaled = jnp.arcsinh(accumulators / jnp.sqrt(mean_squares + _EPSILON))
-        return scaled, state._replace(accumulators=accumulators, mean_squares=mean_squares)
+        return scaled, own._replace(accumulators=accumulators, mean_squares=mean_squares)
+
+    def _advance(
+        self,
+        gradients: Float[Array, " coordinates"],
+        own: Coordinates,
+        mean_log_learning_rate: Float[Array, ""],
+        from_above: Float[Array, "three_parameter_units _"],
+    ) -> tuple[tuple[Float[Array, " coordinates"], Coordinates], Float[Array, "averaged coordinates"]]:
+        """A step of some coordinates.
+
+        Returns:
+            Their updates, not yet divided by the RMS of their tensor's direction; what they remember; and what is to be
+            averaged over each tensor: hidden units, features and the square of the direction.
+        """
+        scaled, own = self._history(gradients, own)
+        log_squares = jnp.log(own.mean_squares + _EPSILON)
+        features = jnp.concatenate(
+            [
+                scaled,
+                scaled[:-1] * scaled[1:],
+                log_squares - log_squares.mean(axis=0),
+                (own.log_learning_rate - mean_log_learning_rate)[None],
+            ]
+        )
+        hidden = self.parameter_gru(features, own.parameter, from_above)
+        direction = self.direction_weight @ hidden + self.shortcut_weight @ scaled
+        log_step = straight_through_clip(
+            own.log_learning_rate + self.learning_rate(hidden), -_LOG_STEP_LIMIT, _LOG_STEP_LIMIT
+        )
+        updates = -jnp.exp(log_step + self.step_size_offset) * direction
+        momentum = jax.nn.sigmoid(self.learning_rate_momentum)
+        own = own._replace(
+            input_decay=jax.nn.sigmoid(self.input_decay(hidden)),
+            scale_decay=jax.nn.sigmoid(self.scale_decay(hidden)),
+            log_learning_rate=log_step + momentum * (own.log_learning_rate - log_step),
+            parameter=hidden,
+        )
+        return (updates, own), jnp.concatenate([hidden, features, (direction**2)[None]])
 
     def update(
         self,
@@ -179,37 +225,25 @@ class L2OScale(LearnedOptimizer):
         if not tensors.sizes:
             return grads, state
         flat, unravel = ravel_pytree(grads)
-        scaled, state = self._history(flat.astype(state.log_learning_rate.dtype), state)
-        log_squares = jnp.log(state.mean_squares + _EPSILON)
-        features = jnp.concatenate(
-            [
-                scaled,
-                scaled[:-1] * scaled[1:],
-                log_squares - log_squares.mean(axis=0),
-                (state.log_learning_rate - state.log_learning_rate.mean())[None],
-            ]
+        log_learning_rate = state.coordinates.log_learning_rate
+        mean_log_learning_rate = log_learning_rate.mean()
+        (updates, coordinates), means = map_blocks(
+            _advance,
+            (self, mean_log_learning_rate),
+            tensors,
+            (flat.astype(log_learning_rate.dtype), state.coordinates),
+            self.tensor_to_parameter(state.tensor) + self.global_to_parameter(state.problem),
         )
+        updates, means = checkpoint_name((updates, means), KEPT)
+        updates = updates * tensors.spread(1 / jnp.sqrt(means[-1:] + _EPSILON))[0]
 
-        from_above = self.tensor_to_parameter(state.tensor) + self.global_to_parameter(state.problem)
-        hidden = self.parameter_gru(features, state.parameter, tensors.spread(from_above))
-        summary = jnp.concatenate([tensors.mean(hidden), tensors.mean(features)])
-        tensor = self.tensor_gru(summary, state.tensor, self.global_to_tensor(state.problem))
+        tensor = self.tensor_gru(means[:-1], state.tensor, self.global_to_tensor(state.problem))
         global_input = tensor[:, -1:] if self.global_sees_last_tensor else tensor.mean(axis=1, keepdims=True)
         no_bias = jnp.zeros((3 * GLOBAL_UNITS, 1), tensor.dtype)
+        problem = self.global_gru(global_input, state.problem, no_bias)
+        return unravel(updates.astype(flat.dtype)), L2OScaleState(coordinates, tensor, problem)
 
-        direction = self.direction_weight @ hidden + self.shortcut_weight @ scaled
-        mean_square = tensors.mean((direction**2)[None])
-        direction = direction * tensors.spread(1 / jnp.sqrt(mean_square + _EPSILON))[0]
-        log_step = straight_through_clip(
-            state.log_learning_rate + self.learning_rate(hidden), -_LOG_STEP_LIMIT, _LOG_STEP_LIMIT
-        )
-        momentum = jax.nn.sigmoid(self.learning_rate_momentum)
-        updates = -jnp.exp(log_step + self.step_size_offset) * direction
-        return unravel(updates.astype(flat.dtype)), state._replace(
-            input_decay=jax.nn.sigmoid(self.input_decay(hidden)),
-            scale_decay=jax.nn.sigmoid(self.scale_decay(hidden)),
-            log_learning_rate=log_step + momentum * (state.log_learning_rate - log_step),
-            parameter=hidden,
-            tensor=tensor,
-            problem=self.global_gru(global_input, state.problem, no_bias),
-        )
+
+def _advance(weights, coordinates, from_above):
+    optimizer, mean_log_learning_rate = weights
+    return optimizer._advance(*coordinates, mean_log_learning_rate, from_above)

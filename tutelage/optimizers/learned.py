@@ -11,6 +11,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 State = Any
 
+# What a rule names so (`jax.ad_checkpoint.checkpoint_name`), a meta-gradient keeps of each step; all else that a step
+# computes is computed again.
+KEPT = "tutelage: kept"
+
 
 class LearnedOptimizer(eqx.Module):
     """An update rule with trainable weights, usable wherever optax takes a gradient transformation.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
-from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
+from ..optimizers import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .augmentation import Constants
 from .flat import coordinate_shard, flat_points, start_flat
 from .objective import Mixture, Segment, TaskObjective, begin, finite_tasks, mean_over_tasks, sum_finite
@@ -151,7 +151,8 @@ class AutodiffUnroll(Unroll):
 
     With `second_derivatives` the gradient that enters the optimizer depends on its weights too; without, the loss's
     own derivative is the stored gradient, so that the optimizee is not differentiated a second time. What a step of
-    the optimizer computes is computed again in the backward pass, so that a step keeps no more than its state.
+    the optimizer computes is computed again in the backward pass, so that a step keeps no more than its state and
+    what the optimizer names `KEPT`.
     """
 
     second_derivatives: bool = eqx.field(static=True, default=False)
@@ -188,7 +189,7 @@ class AutodiffUnroll(Unroll):
     ) -> tuple[Float[Array, ""], tuple[Float[Array, " points"], Unrolled]]:
         """The meta-loss of one task's segment, differentiable in the optimizer; with the losses and the carry."""
         state = begin(carry.is_first, start_optimizer(optimizer, carry.params, carry.key), carry.state)
-        update = jax.checkpoint(_update, prevent_cse=False)
+        update = jax.checkpoint(_update, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
 
         def step(loop, key):
             params, state, teacher_states = loop
