@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .tensors import Stretches
 
 # Coordinates in a block. On a CPU what a step computes for a block should stay in cache.
-BLOCK_SIZE_CPU = 16_384
+BLOCK_SIZE_CPU = 8192
 
 Function = Callable[[PyTree, PyTree, Float[Array, "features _"]], tuple[PyTree, Float[Array, "averaged _"]]]
 
@@ -79,7 +79,8 @@ class _Division(NamedTuple):
         """The inverse."""
         ends = np.add(self.tensors.starts, self.sizes)
         for end, start, n in zip(ends, self.left.starts, self.left.sizes, strict=True):
-            x = x.at[..., end - n : end].set(left[..., start : start + n])
+            x = _put(x, left[..., start : start + n], int(end) - n)
+            x = lax.optimization_barrier(x)  # else XLA makes all of them one pass over x, with a test per number
         return x
 
 

@@ -1,11 +1,13 @@
 """Which coordinates belong to which tensor, where all tensors lie one after the other."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 
@@ -13,13 +15,12 @@ class Stretches:
     """Stretches of these lengths, one after the other, of one row of coordinates."""
 
     def __init__(self, sizes: Sequence[int]):
-        self.sizes = sizes
-        self.starts = list(accumulate(sizes, initial=0))[:-1]
+        self.sizes = tuple(sizes)
+        self.starts = tuple(accumulate(self.sizes, initial=0))[:-1]
 
     def sum(self, x: Float[Array, "features coordinates"]) -> Float[Array, "features stretches"]:
         """The sum over each stretch's coordinates."""
-        parts = zip(self.starts, self.sizes, strict=True)
-        return jnp.stack([x[:, start : start + size].sum(axis=1) for start, size in parts], axis=1)
+        return _sum(self.sizes, x)
 
     def mean(self, x: Float[Array, "features coordinates"]) -> Float[Array, "features stretches"]:
         """The mean over each stretch's coordinates."""
@@ -27,8 +28,7 @@ class Stretches:
 
     def spread(self, x: Float[Array, "features stretches"]) -> Float[Array, "features coordinates"]:
         """Each stretch's value at all of its coordinates."""
-        columns = [jnp.broadcast_to(x[:, t : t + 1], (x.shape[0], size)) for t, size in enumerate(self.sizes)]
-        return jnp.concatenate(columns, axis=1)
+        return _spread(self.sizes, x)
 
 
 class Tensors(Stretches):
@@ -38,3 +38,21 @@ class Tensors(Stretches):
         leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
         super().__init__([leaf.size for leaf in leaves])
         self.ranks = [leaf.ndim for leaf in leaves]
+
+
+# The two are each other's transpose; autodiff's own adds up as many arrays of all coordinates as there are stretches.
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sum(sizes, x):
+    parts = jnp.split(x, np.cumsum(sizes[:-1]), axis=1)
+    return jnp.stack([part.sum(axis=1) for part in parts], axis=1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _spread(sizes, x):
+    columns = [jnp.broadcast_to(x[:, t : t + 1], (x.shape[0], size)) for t, size in enumerate(sizes)]
+    # fused into what uses it, XLA would ask of every number which stretch it belongs to
+    return lax.optimization_barrier(jnp.concatenate(columns, axis=1))
+
+
+_sum.defvjp(lambda sizes, x: (_sum(sizes, x), None), lambda sizes, _, of_sums: (_spread(sizes, of_sums),))
+_spread.defvjp(lambda sizes, x: (_spread(sizes, x), None), lambda sizes, _, of_all: (_sum(sizes, of_all),))
