@@ -1,6 +1,7 @@
 import jax
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import tutelage
 from tutelage import cli
@@ -51,6 +52,12 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
     assert "mlp-digits: the loss ends above 1." in card
     assert "(sgd:learning_rate=3) |" in card
     assert "2 epochs, 200 steps of optimizees" in card
+
+    metrics = RunDirectory(tmp_path / "run").metrics
+    metrics.write_text(metrics.read_text() + metrics.read_text().splitlines()[-2] + "\n")  # it went on, for nothing
+    ship("mine", tmp_path / "run", [])
+    assert_frame_equal(pl.read_parquet(tmp_path / "zoo" / "results.parquet"), kept)
+    assert "3 epochs, 300 steps of optimizees" in (tmp_path / "zoo" / "mine.md").read_text()
 
     assert cli.main(["train", str(tmp_path / "again"), "--like", str(tmp_path / "zoo" / "mine.safetensors")]) == 0
     first, again = (load_weights(RunDirectory(tmp_path / run).weights) for run in ("run", "again"))

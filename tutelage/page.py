@@ -16,7 +16,7 @@ th { border-bottom: 2px solid #888; }
 svg { max-width: 100%; height: auto; }
 .holds { color: #17692f; font-weight: 600; }
 .does-not-hold { color: #a3231b; font-weight: 600; }
-.undecided { color: #77600a; font-weight: 600; }
+.undecided, .unfinished { color: #77600a; font-weight: 600; }
 pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 12px; }
 """
 

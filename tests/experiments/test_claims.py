@@ -72,6 +72,22 @@ def test_training_steps():
     assert verdict(claim, table(a=[0.0]), {"a": 101, "b": 1400}).outcome == "does not hold"
 
 
+def test_what_is_not_there_yet_is_said():
+    found = verdict(Claim("s", "a", ("b", "c")), table(a=[-3.0, -3.1], b=[-1.0, -1.2]))
+    assert (found.outcome, found.measured) == ("unfinished", "without c so far")
+    found = verdict(Claim("s", "a", ("b",), measure="training steps"), table(a=[0.0]), {"a": 100})
+    assert (found.outcome, found.measured) == ("unfinished", "without b so far")
+
+
+def test_claims_on_some_optimizees_are_not_judged_on_others():
+    elsewhere = Claim("s", "a", ("b",), on=("mlp-relu",))
+    taught = {name: recipe("l2o-dm", "plain") for name in ("a", "b")}
+    results = table(a=[-3.0], b=[-1.0])
+    for on, verdicts in ((("mlp-relu", "mlp-orig"), 0), (("mlp-relu",), 1)):
+        experiment = Experiment("x", "x", "x", on, taught, claims=(elsewhere,))
+        assert len(judge_claims(experiment, results, {})) == verdicts
+
+
 def test_interval_covers_as_often_as_it_says():
     means = np.random.default_rng(0).normal(size=(2000, 5))
     inside = [low <= 0 <= high for low, high in map(confidence_interval, means)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,8 @@ from tutelage.experiments import campaign, render
 from tutelage.experiments.campaign import PartsFailedError, run_parts
 from tutelage.experiments.devices import Devices
 from tutelage.experiments.experiment import load_experiment
-from tutelage.experiments.parts import Baseline, Place, Trained
-from tutelage.experiments.plan import make_plan
+from tutelage.experiments.parts import Baseline, Part, Place, Trained
+from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record
 from tutelage.experiments.scale import SCALES, find_scale
 from tutelage.training.card import TrainingLog
@@ -88,23 +89,43 @@ def losses(name: str, logs: list[float]) -> pl.DataFrame:
     return to_table(name, "mlp-orig", "test", np.exp([[0.0] * len(logs), logs]), np.ones(2))
 
 
-def test_a_report_is_made_from_tables_alone(tmp_path):
-    experiment = load_experiment("fig7a")
-    plan = make_plan(experiment, SCALES["small"])
-    results = {part: Trained(tmp_path / part.name, TrainingLog(7, 5, 1234, 60.0)) for part in plan.teach}
+def made_up(plan: Plan) -> dict[Part, Any]:
+    """Results of all parts of a plan for one optimizee."""
+    results: dict[Part, Any] = {part: Trained(Path(part.name), TrainingLog(7, 5, 1234, 60.0)) for part in plan.teach}
     results |= {part: losses(part.taught.name, [-9.0, -9.5, -8.8, -9.1, -9.2]) for part in plan.judge}
     for part in plan.baselines:
         table = losses(part.name, [-7.0, -7.4, -6.9, -7.1, math.inf if part.name == "sgd" else -7.2])
         results[part] = f"{part.name}:learning_rate=0.01", table, table
-    about = {
-        "scale_name": "small",
-        "command": "c",
-        "hardware": "two <cores>",
-        "versions": {"jax": "1"},
-        "finished": "f",
-    }
-    made = tmp_path / "reports" / "fig7a-small"
-    make_record(plan, results, about).save(made)
+    return results
+
+
+def save(plan: Plan, results: dict[Part, Any], folder: Path) -> None:
+    versions = {"jax": "1"}
+    about = {"scale_name": "small", "command": "c", "hardware": "two <cores>", "versions": versions, "finished": "f"}
+    record = make_record(plan, results, about)
+    assert record
+    record.save(folder / "reports" / f"{plan.experiment.name}-small")
+
+
+def test_a_report_on_what_is_finished(tmp_path):
+    plan = make_plan(load_experiment("fig7a"), SCALES["small"])
+    results = made_up(plan)
+    assert make_record(plan, {part: results[part] for part in plan.teach}, {}) is None
+    save(plan, {part: results[part] for part in plan.parts if getattr(part, "name", "") != "rmsprop"}, tmp_path)
+    page = render("fig7a", "small", tmp_path).read_text()
+    assert "still to come: rmsprop on mlp-orig." in page
+    assert "without rmsprop so far" in page
+    assert '<span class="holds">holds</span>' in page
+    save(plan, results, tmp_path)
+    finished = render("fig7a", "small", tmp_path).read_text()
+    assert "so far" not in finished
+    save(plan, {plan.judge[0]: results[plan.judge[0]]}, tmp_path)
+    assert render("fig7a", "small", tmp_path).read_text() == finished, "half a report took the place of a whole one"
+
+
+def test_a_report_is_made_from_tables_alone(tmp_path):
+    plan = make_plan(load_experiment("fig7a"), SCALES["small"])
+    save(plan, made_up(plan), tmp_path)
     page = render("fig7a", "small", tmp_path).read_text()
     for said in (
         "Figure 7a",
@@ -131,10 +152,13 @@ def test_a_failing_part_does_not_take_the_others_along(tmp_path):
     with pytest.raises(PartsFailedError, match=r"1 of 2 parts failed .*no-such-problem.*The same command tries"):
         run_parts([bad, good], place, DEVICES, 1)
     assert len(list((tmp_path / "evaluations").iterdir())) >= 11
-    seen = []
-    (result,) = run_parts([good], place, DEVICES, 1, lambda progress: seen.append(progress.finished)).values()
-    assert result[0].startswith("sgd:learning_rate=")
+    seen, kept = [], []
+    results = run_parts(
+        [good], place, DEVICES, 1, lambda progress: seen.append(progress.finished), lambda *told: kept.append(told)
+    )
+    assert results[good][0].startswith("sgd:learning_rate=")
     assert seen[-1] == 1
+    assert kept == [(good, results)]
 
 
 def test_one_campaign_at_a_time(tmp_path):

@@ -28,7 +28,7 @@ class Reproduce:
     data_dir: Path | None = None
     """Folder to look for data in first."""
     report_only: bool = False
-    """Write the report anew from the tables in the folder, computing nothing."""
+    """Write the report anew from the tables in the folder, as far as they go, computing nothing."""
 
     def run(self) -> None:
         if self.report_only:
@@ -47,6 +47,7 @@ class Reproduce:
                 )
             except KeyboardInterrupt:
                 raise Interrupted(
-                    f"Interrupted; nothing is lost. The same command goes on from what is in {self.folder}."
+                    f"Interrupted; nothing is lost. The same command goes on from what is in {self.folder}, "
+                    "and --report-only shows how far it is."
                 ) from None
         console.print(f"Report: {page}")

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -42,6 +42,8 @@ class CampaignProgress:
 
 
 Report = Callable[[CampaignProgress], None]
+Finished = Callable[[Part, Mapping[Part, Any]], None]
+"""Told a part that is finished, and the results of all that are."""
 
 
 class PartsFailedError(RuntimeError):
@@ -54,6 +56,7 @@ def run_parts(
     devices: Devices,
     num_workers: int,
     report: Report = lambda progress: None,
+    finished: Finished = lambda part, results: None,
 ) -> dict[Part, Any]:
     """Run all parts, equal ones once, and return their results.
 
@@ -68,13 +71,22 @@ def run_parts(
     place.folder.mkdir(parents=True, exist_ok=True)
     with _locked(place.folder / "lock"):
         place.store.remove_partial()
-        return _Campaign(parts, place, devices, num_workers, report).run()
+        return _Campaign(parts, place, devices, num_workers, report, finished).run()
 
 
 class _Campaign:
-    def __init__(self, parts: Sequence[Part], place: Place, devices: Devices, num_workers: int, report: Report):
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        place: Place,
+        devices: Devices,
+        num_workers: int,
+        report: Report,
+        finished: Finished,
+    ):
         self.place = place
         self.report = report
+        self.finished = finished
         self.waiting = list(dict.fromkeys(parts))
         self.expected = {part.title: part.seconds for part in self.waiting}
         self.results: dict[Part, Any] = {}
@@ -143,6 +155,8 @@ class _Campaign:
             ) from error
         except Exception as error:
             self._fail(part, error)
+        else:
+            self.finished(part, self.results)
         self.progress.finished += 1
 
     def _fail(self, part: Part, error: Exception) -> None:

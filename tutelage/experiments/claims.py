@@ -4,11 +4,11 @@ Runs with the same seed start from the same parameters and see the same batches,
 differences of their final log-losses, seed by seed. A claim holds on an optimizee where the whole 95 % confidence
 interval of the mean difference (Student's t) is below 0, does not hold where it is above 0, and is undecided otherwise.
 Where a run diverged there is no difference to average: then the sign test decides, at the same level, counting a
-diverged run as worse than any other.
+diverged run as worse than any other. A claim on an optimizer that is not in the table yet is unfinished.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ from ..evaluation import final_log_losses
 from .experiment import Claim, Experiment
 
 CONFIDENCE = 0.95
-Outcome = Literal["holds", "does not hold", "undecided"]
+Outcome = Literal["holds", "does not hold", "undecided", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,21 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
     verdicts = []
     for claim in experiment.claims:
         if claim.measure == "training steps":
-            verdicts.append(_training_steps(claim, training_steps))
+            missing = _missing(claim, training_steps)
+            verdicts.append(missing or _training_steps(claim, training_steps))
             continue
         for problem in table["optimizee"].unique(maintain_order=True):
-            if not claim.on or problem in claim.on or not set(claim.on) & set(table["optimizee"]):
-                verdicts.append(_final_loss(claim, problem, final.filter(optimizee=problem)))
+            if claim.on and problem in set(experiment.on) - set(claim.on):  # one that stands in for all is in neither
+                continue
+            there = final.filter(optimizee=problem)
+            missing = _missing(claim, set(there["optimizer"]), problem)
+            verdicts.append(missing or _final_loss(claim, problem, there))
     return verdicts
+
+
+def _missing(claim: Claim, there: Collection[str], problem: str | None = None) -> Verdict | None:
+    missing = [name for name in (claim.better, *claim.worse) if name not in there]
+    return Verdict(claim, problem, f"without {', '.join(missing)} so far", "unfinished") if missing else None
 
 
 def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:

@@ -1,6 +1,7 @@
 """What an experiment found, as files that a report is made from: tables, and how they came about."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from .experiment import Experiment, load_experiment
-from .parts import Baseline, Teach, Trained
+from .parts import Baseline, Part, Teach, Trained
 from .plan import Plan
 
 RESULTS = "results.parquet"
@@ -26,18 +27,25 @@ class Record:
     tuning: pl.DataFrame
     """The same of every setting that was tried; its `seconds` are the tuning's own cost."""
     about: dict[str, Any]
-    """Plain data: the scale, the training runs, the chosen settings, versions, hardware and time."""
+    """Plain data: the scale, the training runs, the chosen settings, versions, hardware, time, and what is missing."""
 
     @property
     def training_steps(self) -> dict[str, int]:
         return {name: run["inner_steps"] for name, run in self.about["training"].items()}
 
+    @property
+    def unfinished(self) -> list[str]:
+        """Titles of the experiment's parts that are not in the tables yet."""
+        return self.about.get("unfinished", [])
+
     def save(self, folder: Path) -> None:
-        """Write the files."""
+        """Write the files. What is unfinished never takes the place of what is finished."""
+        if self.unfinished and (folder / RECORD).exists() and not Record.load(folder).unfinished:
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        self.results.write_parquet(folder / RESULTS)
-        self.tuning.write_parquet(folder / TUNING)
-        (folder / RECORD).write_text(json.dumps(self.about, indent=1) + "\n")
+        _write(folder / RESULTS, self.results.write_parquet)
+        _write(folder / TUNING, self.tuning.write_parquet)
+        _write(folder / RECORD, lambda path: path.write_text(json.dumps(self.about, indent=1) + "\n"))
 
     @staticmethod
     def load(folder: Path) -> "Record":
@@ -53,10 +61,24 @@ class Record:
         return Record(experiment, pl.read_parquet(folder / RESULTS), pl.read_parquet(folder / TUNING), about)
 
 
-def make_record(plan: Plan, results: dict[Any, Any], about: dict[str, Any]) -> Record:
-    """From the results of all parts of a plan; `about` says what else there is to say of them."""
-    tables = [results[part] for part in plan.judge] + [results[part][2] for part in plan.baselines]
-    tuning = [results[part][1] for part in plan.baselines]
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """All of a file or, killed, nothing."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    partial.replace(path)
+
+
+def make_record(plan: Plan, results: Mapping[Part, Any], about: dict[str, Any]) -> Record | None:
+    """From the results of a plan's parts so far, or None if there is nothing to be seen yet.
+
+    Args:
+        about: what else there is to say of them.
+    """
+    baselines = [part for part in plan.baselines if part in results]
+    tables = [results[part] for part in plan.judge if part in results] + [results[part][2] for part in baselines]
+    if not tables:
+        return None
+    tuning = [results[part][1] for part in baselines]
     table = pl.concat(tables)
     return Record(
         plan.experiment,
@@ -66,8 +88,9 @@ def make_record(plan: Plan, results: dict[Any, Any], about: dict[str, Any]) -> R
             "experiment": plan.experiment.name,
             **about,
             "scale": asdict(plan.scale),
-            "training": {part.name: _training(part, results[part]) for part in plan.teach},
-            "tuned": [_tuned(part, results[part]) for part in plan.baselines],
+            "training": {part.name: _training(part, results[part]) for part in plan.teach if part in results},
+            "tuned": [_tuned(part, results[part]) for part in baselines],
+            "unfinished": [part.title for part in plan.parts if part not in results],
         },
     )
 

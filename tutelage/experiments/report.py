@@ -26,6 +26,7 @@ def _section(record: Record) -> str:
         f"<h2>{html.escape(experiment.paper)}: {html.escape(experiment.title)}</h2>",
         f"<p>Scale: {about['scale_name']}. Means over seeds, bands of one standard deviation. By the paper's protocol "
         "each optimizee is trained on the test images.</p>",
+        _unfinished(record.unfinished),
         svg(curves(record.results)),
         "<h3>The paper's claims</h3>",
         _claims(record),
@@ -41,6 +42,12 @@ def _section(record: Record) -> str:
         _how(about),
     ]
     return "\n".join(parts)
+
+
+def _unfinished(titles: Sequence[str]) -> str:
+    if not titles:
+        return ""
+    return f'<p class="unfinished">As it stands; still to come: {html.escape(", ".join(titles))}.</p>'
 
 
 def _steps(results: pl.DataFrame) -> dict[str, int]:

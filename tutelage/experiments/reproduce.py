@@ -1,14 +1,15 @@
 """The paper's experiments, from nothing to a report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .campaign import CampaignProgress, run_parts
-from .devices import find_devices, versions
+from .devices import Devices, find_devices, versions
 from .experiment import experiment_names, load_experiment
-from .parts import Place
-from .plan import make_plan
+from .parts import Part, Place
+from .plan import Plan, make_plan
 from .record import Record, make_record
 from .report import write_report
 from .scale import ScaleName, find_scale
@@ -29,7 +30,8 @@ def reproduce(
     """Train, tune and evaluate whatever is missing for an experiment, and write its report.
 
     Everything is kept in `folder` as it is computed. Interrupted at any moment, the same call goes on from there and
-    ends with the same tables; experiments share what they have in common.
+    ends with the same tables; experiments share what they have in common. The tables are written anew whenever a part
+    of them is finished, so that `render` shows how things stand at any time.
 
     Args:
         name: of an experiment, or `all`.
@@ -53,23 +55,33 @@ def reproduce(
     plans = [make_plan(load_experiment(each), find_scale(scale)) for each in names]
     place = Place(Path(folder), None if data_dir is None else Path(data_dir))
     devices = find_devices()
-    results = run_parts(
-        [part for plan in plans for part in plan.parts], place, devices, workers or devices.count, report
-    )
-    for plan in plans:
-        about = {
-            "scale_name": scale,
-            "command": f"tutelage reproduce {plan.experiment.name} --scale {scale}",
-            "hardware": devices.description,
-            "versions": versions(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        make_record(plan, results, about).save(_reports(folder, scale, plan.experiment.name))
+
+    def keep(finished: Part, results: Mapping[Part, Any]) -> None:
+        for plan in plans:
+            if finished in plan.parts:
+                _keep(plan, results, devices, scale, folder)
+
+    parts = [part for plan in plans for part in plan.parts]
+    run_parts(parts, place, devices, workers or devices.count, report, keep)
     return render(name, scale, folder)
 
 
+def _keep(plan: Plan, results: Mapping[Part, Any], devices: Devices, scale: str, folder: str | Path) -> None:
+    """Write an experiment's tables as far as they go."""
+    about = {
+        "scale_name": scale,
+        "command": f"tutelage reproduce {plan.experiment.name} --scale {scale}",
+        "hardware": devices.description,
+        "versions": versions(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    record = make_record(plan, results, about)
+    if record:
+        record.save(_reports(folder, scale, plan.experiment.name))
+
+
 def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduction") -> Path:
-    """Write an experiment's report anew from its tables in `folder/reports`, computing nothing.
+    """Write an experiment's report anew from its tables in `folder/reports`, finished or not, computing nothing.
 
     Raises:
         FileNotFoundError: there are no tables of it.

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import polars as pl
 import tomli_w
 
@@ -66,10 +67,10 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     optimizer, provenance = load_weights(directory.weights)
     config = directory.config()
     provenance |= {"config": asdict(config), "training": asdict(training_log(directory))}
-    shipped = zoo_weights(name).read_bytes() if name in zoo_names() else None
+    shipped = load_weights(zoo_weights(name))[0] if name in zoo_names() else None
     save_weights(zoo_weights(name), optimizer, config.optimizer, provenance)
     before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
-    if zoo_weights(name).read_bytes() != shipped:
+    if not eqx.tree_equal(shipped, optimizer):
         before = [table.filter(pl.col("optimizer") != name) for table in before]
     results = last_windows(pl.concat([*before, *tables]))
     results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
