@@ -40,8 +40,11 @@ def map_blocks(
     """
     if jax.default_backend() != "cpu" or max(tensors.sizes) < BLOCK_SIZE_CPU:
         results, averaged = function(weights, coordinates, tensors.spread(of_tensors))
-        return results, tensors.mean(averaged)
-    return _blockwise(function, _Division(tuple(tensors.sizes)), weights, coordinates, of_tensors)
+        sums = tensors.sum(averaged)
+    else:
+        both: Any = _blockwise(function, _Division(tensors.sizes), weights, coordinates, of_tensors)
+        results, sums = both
+    return results, sums / np.array(tensors.sizes, np.float32)
 
 
 class _Division(NamedTuple):
@@ -113,7 +116,7 @@ def _blockwise(function: Function, division: _Division, weights: PyTree, coordin
         return (results, sums.at[:, owner].add(averaged.sum(axis=1))), None
 
     (results, sums), _ = lax.scan(step, (results, sums), division.blocks)
-    return jax.tree.map(division.put_left, results, results_left), sums / np.array(division.sizes, np.float32)
+    return jax.tree.map(division.put_left, results, results_left), sums
 
 
 def _forward(function, division, weights, coordinates, of_tensors):
@@ -122,8 +125,7 @@ def _forward(function, division, weights, coordinates, of_tensors):
 
 def _backward(function, division, saved, cotangents):
     weights, coordinates, of_tensors = saved
-    of_results, of_means = cotangents
-    of_sums = of_means / np.array(division.sizes, np.float32)
+    of_results, of_sums = cotangents
 
     def pull(own, column, of_made, of_averaged):
         (_, averaged), back = jax.vjp(function, weights, own, column)

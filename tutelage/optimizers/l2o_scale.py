@@ -158,60 +158,6 @@ class L2OScale(LearnedOptimizer):
         tensor = jnp.repeat(self.tensor_start[:, None], len(tensors.sizes), axis=1)
         return L2OScaleState(coordinates, tensor, self.global_start[:, None])
 
-    def _history(
-        self, gradients: Float[Array, " coordinates"], own: Coordinates
-    ) -> tuple[Float[Array, "scales coordinates"], Coordinates]:
-        """The gradients of four time scales, each scaled by its root mean square."""
-        decays = [own.input_decay]
-        for _ in range(SCALES - 1):
-            decays.append(root(decays[-1]))
-        decay = jnp.stack(decays)
-        accumulators = gradients + decay * (own.accumulators - gradients)
-        # zero only before the first step, which has no history to weigh
-        scale_decay = jnp.where(own.mean_squares == 0, 0.0, own.scale_decay)
-        squares = accumulators**2 + _SQUARE_EPSILON
-        mean_squares = squares + scale_decay * (own.mean_squares - squares)
-        scaled = jnp.arcsinh(accumulators / jnp.sqrt(mean_squares + _EPSILON))
-        return scaled, own._replace(accumulators=accumulators, mean_squares=mean_squares)
-
-    def _advance(
-        self,
-        gradients: Float[Array, " coordinates"],
-        own: Coordinates,
-        mean_log_learning_rate: Float[Array, ""],
-        from_above: Float[Array, "three_parameter_units _"],
-    ) -> tuple[tuple[Float[Array, " coordinates"], Coordinates], Float[Array, "averaged coordinates"]]:
-        """A step of some coordinates.
-
-        Returns:
-            Their updates, not yet divided by the RMS of their tensor's direction; what they remember; and what is to be
-            averaged over each tensor: hidden units, features and the square of the direction.
-        """
-        scaled, own = self._history(gradients, own)
-        log_squares = jnp.log(own.mean_squares + _EPSILON)
-        features = jnp.concatenate(
-            [
-                scaled,
-                scaled[:-1] * scaled[1:],
-                log_squares - log_squares.mean(axis=0),
-                (own.log_learning_rate - mean_log_learning_rate)[None],
-            ]
-        )
-        hidden = self.parameter_gru(features, own.parameter, from_above)
-        direction = self.direction_weight @ hidden + self.shortcut_weight @ scaled
-        log_step = straight_through_clip(
-            own.log_learning_rate + self.learning_rate(hidden), -_LOG_STEP_LIMIT, _LOG_STEP_LIMIT
-        )
-        updates = -jnp.exp(log_step + self.step_size_offset) * direction
-        momentum = jax.nn.sigmoid(self.learning_rate_momentum)
-        own = own._replace(
-            input_decay=jax.nn.sigmoid(self.input_decay(hidden)),
-            scale_decay=jax.nn.sigmoid(self.scale_decay(hidden)),
-            log_learning_rate=log_step + momentum * (own.log_learning_rate - log_step),
-            parameter=hidden,
-        )
-        return (updates, own), jnp.concatenate([hidden, features, (direction**2)[None]])
-
     def update(
         self,
         grads: PyTree,
@@ -244,6 +190,61 @@ class L2OScale(LearnedOptimizer):
         return unravel(updates.astype(flat.dtype)), L2OScaleState(coordinates, tensor, problem)
 
 
-def _advance(weights, coordinates, from_above):
+def _history(
+    gradients: Float[Array, " coordinates"], own: Coordinates
+) -> tuple[Float[Array, "scales coordinates"], Coordinates]:
+    """The gradients of four time scales, each scaled by its root mean square."""
+    decays = [own.input_decay]
+    for _ in range(SCALES - 1):
+        decays.append(root(decays[-1]))
+    decay = jnp.stack(decays)
+    accumulators = gradients + decay * (own.accumulators - gradients)
+    # zero only before the first step, which has no history to weigh
+    scale_decay = jnp.where(own.mean_squares == 0, 0.0, own.scale_decay)
+    squares = accumulators**2 + _SQUARE_EPSILON
+    mean_squares = squares + scale_decay * (own.mean_squares - squares)
+    scaled = jnp.arcsinh(accumulators / jnp.sqrt(mean_squares + _EPSILON))
+    return scaled, own._replace(accumulators=accumulators, mean_squares=mean_squares)
+
+
+def _advance(
+    weights: tuple[L2OScale, Float[Array, ""]],
+    coordinates: tuple[Float[Array, " coordinates"], Coordinates],
+    from_above: Float[Array, "three_parameter_units _"],
+) -> tuple[tuple[Float[Array, " coordinates"], Coordinates], Float[Array, "averaged coordinates"]]:
+    """A step of some coordinates.
+
+    Args:
+        weights: the optimizer, and the mean log learning rate of the whole problem.
+        coordinates: their gradients, and what is remembered of them.
+
+    Returns:
+        Their updates, not yet divided by the RMS of their tensor's direction; what they remember; and what is to be
+        averaged over each tensor: hidden units, features and the square of the direction.
+    """
     optimizer, mean_log_learning_rate = weights
-    return optimizer._advance(*coordinates, mean_log_learning_rate, from_above)
+    gradients, own = coordinates
+    scaled, own = _history(gradients, own)
+    log_squares = jnp.log(own.mean_squares + _EPSILON)
+    features = jnp.concatenate(
+        [
+            scaled,
+            scaled[:-1] * scaled[1:],
+            log_squares - log_squares.mean(axis=0),
+            (own.log_learning_rate - mean_log_learning_rate)[None],
+        ]
+    )
+    hidden = optimizer.parameter_gru(features, own.parameter, from_above)
+    direction = optimizer.direction_weight @ hidden + optimizer.shortcut_weight @ scaled
+    log_step = straight_through_clip(
+        own.log_learning_rate + optimizer.learning_rate(hidden), -_LOG_STEP_LIMIT, _LOG_STEP_LIMIT
+    )
+    updates = -jnp.exp(log_step + optimizer.step_size_offset) * direction
+    momentum = jax.nn.sigmoid(optimizer.learning_rate_momentum)
+    own = own._replace(
+        input_decay=jax.nn.sigmoid(optimizer.input_decay(hidden)),
+        scale_decay=jax.nn.sigmoid(optimizer.scale_decay(hidden)),
+        log_learning_rate=log_step + momentum * (own.log_learning_rate - log_step),
+        parameter=hidden,
+    )
+    return (updates, own), jnp.concatenate([hidden, features, (direction**2)[None]])

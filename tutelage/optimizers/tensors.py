@@ -22,10 +22,6 @@ class Stretches:
         """The sum over each stretch's coordinates."""
         return _sum(self.sizes, x)
 
-    def mean(self, x: Float[Array, "features coordinates"]) -> Float[Array, "features stretches"]:
-        """The mean over each stretch's coordinates."""
-        return self.sum(x) / np.array(self.sizes, np.float32)
-
     def spread(self, x: Float[Array, "features stretches"]) -> Float[Array, "features coordinates"]:
         """Each stretch's value at all of its coordinates."""
         return _spread(self.sizes, x)
