@@ -129,7 +129,7 @@ def _tuning(tuned: list[dict[str, Any]]) -> str:
 def _how(about: dict[str, Any]) -> str:
     rows = [["command", html.escape(about["command"])], ["hardware", html.escape(about["hardware"])]]
     rows += [[html.escape(name), html.escape(number)] for name, number in about["versions"].items()]
-    rows += [["finished", about["finished"]]]
+    rows += [["as of" if about.get("unfinished") else "finished", about["finished"]]]
     settings = "".join(
         f"<details><summary>Settings of {html.escape(name)}</summary>"
         f"<pre>{html.escape(tomli_w.dumps(without_none(run['config'])))}</pre></details>"
