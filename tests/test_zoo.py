@@ -1,3 +1,5 @@
+import json
+
 import jax
 import polars as pl
 import pytest
@@ -9,7 +11,8 @@ from tutelage.evaluation import summarize
 from tutelage.experiments.ship import ship
 from tutelage.optimizers import load_weights
 from tutelage.training import TrainingConfig, recipe
-from tutelage.training.run_directory import RunDirectory
+from tutelage.training.card import training_log
+from tutelage.training.run_directory import CONFIG, RunDirectory
 from tutelage.zoo import RESULTS, zoo_card, zoo_names, zoo_weights
 
 NAMES = zoo_names()
@@ -21,6 +24,15 @@ def test_each_works_as_an_optimizer(name):
     losses, _ = tutelage.rollout(tutelage.load(name), problem, jax.random.key(0), 100)
     assert losses[-1] < losses[0]
     assert zoo_weights(name).stat().st_size < 100_000
+
+
+def test_a_log_says_when_the_best_weights_were_learned(tmp_path):
+    run = RunDirectory(tmp_path)
+    recipe("l2o-dm", "cl").save(run.path / CONFIG)
+    validations = [(0, 0, True), (10, 0, True), (20, 0, False), (20, 1, True), (30, 1, False)]
+    rows = [{"epoch": e, "stage": s, "best": best, "seconds": 1.0} for e, s, best in validations]
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert training_log(run).best_epoch == 10  # restored in epoch 20
 
 
 @pytest.mark.parametrize("name", NAMES)

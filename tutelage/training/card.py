@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -39,7 +40,10 @@ def training_log(run: RunDirectory) -> TrainingLog:
     """Read a run's log."""
     rows, tasks = _rows(run), run.config().num_tasks
     unrolls = [row["unroll"] * tasks for row in rows if "unroll" in row]
-    best = max((row["epoch"] for row in rows if row.get("best")), default=0)
+    validations = [row for row in rows if "best" in row]
+    # a stage's first validation is of restored weights, in the epoch that ended the stage before
+    began = {id(row) for before, row in pairwise(validations) if row["epoch"] == before["epoch"]}
+    best = max((row["epoch"] for row in validations if row["best"] and id(row) not in began), default=0)
     return TrainingLog(len(unrolls), best, sum(unrolls), sum(row["seconds"] for row in rows))
 
 
