@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -40,10 +39,9 @@ def training_log(run: RunDirectory) -> TrainingLog:
     """Read a run's log."""
     rows, tasks = _rows(run), run.config().num_tasks
     unrolls = [row["unroll"] * tasks for row in rows if "unroll" in row]
-    validations = [row for row in rows if "best" in row]
-    # a stage's first validation is of restored weights, in the epoch that ended the stage before
-    began = {id(row) for before, row in pairwise(validations) if row["epoch"] == before["epoch"]}
-    best = max((row["epoch"] for row in validations if row["best"] and id(row) not in began), default=0)
+    # an epoch's first validation is of what it learned; a second one, of a new stage, is of restored weights
+    was_best = {row["epoch"]: row["best"] for row in reversed(rows) if "best" in row}
+    best = max((epoch for epoch, is_best in was_best.items() if is_best), default=0)
     return TrainingLog(len(unrolls), best, sum(unrolls), sum(row["seconds"] for row in rows))
 
 
