@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ..files import write_whole
 from ..inspection import inspect
 from ..interop import resolve_optimizer
 from ..optimizees import optimizee
@@ -40,5 +41,5 @@ class Inspect:
         text = card.read_text() if card.is_file() else ""
         with console.status("running it"):
             page = inspect(self.optimizer, optimizer, self.on, problem, self.steps, text)
-        self.out.write_text(page)
+        write_whole(self.out, lambda path: path.write_text(page))
         console.print(f"Page: {self.out}")

@@ -24,6 +24,7 @@ from rich.table import Column, Table
 
 from ..evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed
 from ..experiments import CampaignProgress
+from ..files import write_whole
 from ..training import Event
 
 console = Console(stderr=True, highlight=False)
@@ -113,9 +114,7 @@ def check_free(path: Path | None, suffix: str, replace: bool = False) -> None:
 def write(table: pl.DataFrame, path: Path | None) -> None:
     """Replace the file at once, so that a crash leaves the table so far."""
     if path is not None:
-        partial = path.with_name(path.name + ".partial")
-        table.write_parquet(partial)
-        partial.replace(path)
+        write_whole(path, table.write_parquet)
 
 
 def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:

@@ -1,12 +1,13 @@
 """A folder that keeps evaluations: the finished ones, and where an unfinished one stands."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from ..files import remove_partial, write_whole
 
 
 class Kept(NamedTuple):
@@ -36,8 +37,7 @@ class EvaluationStore:
 
     def remove_partial(self) -> None:
         """Remove what a killed process was writing. Nobody else may be writing."""
-        for partial in self.folder.glob("*.partial-*"):
-            partial.unlink()
+        remove_partial(self.folder)
 
     def load(self, key: str) -> Kept | None:
         """What there is; None where there is nothing yet.
@@ -61,6 +61,5 @@ class EvaluationStore:
         """Replace what there is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {"losses": losses, "seconds": seconds} | {f"state/{i}": leaf for i, leaf in enumerate(state)}
-        partial = self.path(key).with_suffix(f".partial-{os.getpid()}")  # others may be writing the same
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
-        partial.replace(self.path(key))
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_whole(self.path(key), lambda path: save_file(arrays, path))

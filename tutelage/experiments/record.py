@@ -1,13 +1,14 @@
 """What an experiment found, as files that a report is made from: tables, and how they came about."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ..files import write_whole
 from .experiment import Experiment, load_experiment
 from .parts import Baseline, Part, Teach, Trained
 from .plan import Plan
@@ -40,12 +41,12 @@ class Record:
 
     def save(self, folder: Path) -> None:
         """Write the files. What is unfinished never takes the place of what is finished."""
-        if self.unfinished and (folder / RECORD).exists() and not Record.load(folder).unfinished:
+        if self.unfinished and (folder / RECORD).exists() and not _about(folder).get("unfinished"):
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / RESULTS, self.results.write_parquet)
-        _write(folder / TUNING, self.tuning.write_parquet)
-        _write(folder / RECORD, lambda path: path.write_text(json.dumps(self.about, indent=1) + "\n"))
+        write_whole(folder / RESULTS, self.results.write_parquet)
+        write_whole(folder / TUNING, self.tuning.write_parquet)
+        write_whole(folder / RECORD, lambda path: path.write_text(json.dumps(self.about, indent=1) + "\n"))
 
     @staticmethod
     def load(folder: Path) -> "Record":
@@ -56,16 +57,13 @@ class Record:
         """
         if not (folder / RECORD).exists():
             raise FileNotFoundError(f"{folder} holds no results of an experiment (it has no {RECORD}).")
-        about = json.loads((folder / RECORD).read_text())
+        about = _about(folder)
         experiment = load_experiment(about["experiment"])
         return Record(experiment, pl.read_parquet(folder / RESULTS), pl.read_parquet(folder / TUNING), about)
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """All of a file or, killed, nothing."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
+def _about(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / RECORD).read_text())
 
 
 def make_record(plan: Plan, results: Mapping[Part, Any], about: dict[str, Any]) -> Record | None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..files import write_whole
 from .campaign import CampaignProgress, run_parts
 from .devices import Devices, find_devices, versions
 from .experiment import experiment_names, load_experiment
@@ -91,7 +92,8 @@ def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduc
     title = "Training Stronger Baselines for Learning to Optimize" if name == ALL else records[0].experiment.paper
     page = _reports(folder, scale, name) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(write_report(records, title))
+    report = write_report(records, title)
+    write_whole(page, lambda path: path.write_text(report))
     return page
 
 

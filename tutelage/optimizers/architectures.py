@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from safetensors.numpy import save
 
+from ..files import write_whole
 from ..naming import import_factory, unknown_name
 from ..weights import FORMAT, HEADER, read_weights
 from .aligned_momentum import AlignedMomentum
@@ -67,13 +68,11 @@ def save_weights(path: str | Path, optimizer: LearnedOptimizer, architecture: st
     Args:
         architecture: the name that `create_learned` made this kind of optimizer from.
     """
-    path = Path(path)
     # One entry, as safetensors writes several in no fixed order, and equal weights should be equal files.
     header = {"format": FORMAT, "architecture": architecture, "provenance": provenance}
     arrays = {name: np.asarray(leaf) for name, leaf in _named(optimizer).items()}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(arrays, metadata={HEADER: json.dumps(header, sort_keys=True)}))
-    partial.replace(path)
+    content = save(arrays, metadata={HEADER: json.dumps(header, sort_keys=True)})
+    write_whole(Path(path), lambda partial: partial.write_bytes(content))
 
 
 def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:

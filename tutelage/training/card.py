@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from ..files import write_whole
 from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
 
@@ -74,6 +75,4 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
         f"| {'yes' if row['best'] else ''} |"
         for row in validations
     ]
-    partial = run.path / (CARD + ".partial")
-    partial.write_text("\n".join(lines) + "\n")
-    partial.replace(run.path / CARD)
+    write_whole(run.path / CARD, lambda path: path.write_text("\n".join(lines) + "\n"))

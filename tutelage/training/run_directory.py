@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from ..files import write_whole
 from .config import TrainingConfig
 
 CONFIG = "config.toml"
@@ -43,9 +44,7 @@ class RunDirectory:
                 f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / (CONFIG + ".partial")
-        config.save(partial)
-        partial.replace(self.path / CONFIG)
+        write_whole(self.path / CONFIG, config.save)
 
     def config(self) -> TrainingConfig:
         """The settings of an existing run.
