@@ -7,7 +7,8 @@ from tutelage.experiments.parts import Place, Teach, needed
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.scale import SCALES, Scale
 from tutelage.optimizees import expand
-from tutelage.training import recipe
+from tutelage.training import TrainingConfig, recipe
+from tutelage.weights import find_weights
 
 PAPERS = ("fig2", "fig3", "fig4", "fig5", "fig6", "fig7a", "fig7b", "fig7c", "fig7d", "cost")
 
@@ -64,6 +65,11 @@ def test_fewer_steps_where_they_are_dear():
         assert {part.num_steps for part in (*plan.judge, *plan.baselines)} == {num_steps}
         cosine = [part.optimizer for part in plan.baselines if "cosine_steps" in part.optimizer]
         assert cosine == [f"adam:cosine_steps={num_steps}"]
+
+
+def test_an_optimizer_of_the_zoo_is_taught_again():
+    (part,) = make_plan(load_experiment("beyond"), SCALES["small"]).teach
+    assert part.config == TrainingConfig.of_weights(find_weights("tutelage-1"))
 
 
 def test_longer_training_goes_on_from_shorter():

@@ -1,4 +1,4 @@
-"""The paper's experiments as data, a file each in `figures/`."""
+"""The paper's experiments, and what goes beyond it, as data: a file each in `figures/`."""
 
 import tomllib
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..naming import unknown_name
 from ..training import TrainingConfig, recipe
+from ..weights import find_weights
 
 FIGURES = files(__name__.rpartition(".")[0]) / "figures"
 
@@ -75,7 +76,7 @@ def _parse(name: str, table: dict[str, Any]) -> Experiment:
     taught: dict[str, TrainingConfig] = {}
     continues: dict[str, str] = {}
     for taught_name, settings in table.pop("taught").items():
-        configs, before = _configs(taught_name, **settings), None
+        configs, before = _taught(taught_name, **settings), None
         taught |= configs
         for step in configs:
             if before:
@@ -87,6 +88,13 @@ def _parse(name: str, table: dict[str, Any]) -> Experiment:
 
 def _claim(worse: str | list[str], on: Sequence[str] = (), **claim: Any) -> Claim:
     return Claim(worse=(worse,) if isinstance(worse, str) else tuple(worse), on=tuple(on), **claim)
+
+
+def _taught(name: str, like: str | None = None, **settings: Any) -> dict[str, TrainingConfig]:
+    """Training runs by name: one with the settings of an optimizer of the zoo, or what `_configs` makes of them."""
+    if like is not None:
+        return {name: TrainingConfig.of_weights(find_weights(like))}
+    return _configs(name, **settings)
 
 
 def _configs(
