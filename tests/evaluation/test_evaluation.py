@@ -15,7 +15,7 @@ import tutelage
 from tests.problems import OPTIMIZE_A_LITTLE, Quadratic, assert_trees_close
 from tutelage.evaluation import describe, plot_curves, summarize
 from tutelage.evaluation.rollout import map_runs
-from tutelage.evaluation.tune import _neighbour
+from tutelage.evaluation.tune import rate_at
 from tutelage.optimizers import L2ODM, HandDesigned
 
 PROBLEM = Quadratic(jnp.linspace(-1, 1, 7))
@@ -92,11 +92,13 @@ def test_summary_is_the_mean_of_logs():
 
 def test_tuning_finds_the_best_rate_and_never_an_edge():
     best, table = tutelage.tune("sgd", "tests.evaluation.test_evaluation:flat_bowl", num_steps=100, num_seeds=2)
-    assert best == "sgd:learning_rate=1000"  # beyond the grid's 10
+    assert best == "sgd:learning_rate=1000"  # five decades from where it begins
     means = {row["optimizer"]: row["mean"] for row in summarize(table).to_dicts()}
     assert means[best] == min(m for m in means.values() if m is not None)
-    assert "sgd:learning_rate=3000" in means
-    assert means["sgd:learning_rate=3000"] is None or means["sgd:learning_rate=3000"] > means[best]
+    for rate in (100, 300, 3000, 10000):
+        mean = means[f"sgd:learning_rate={rate}"]
+        assert mean is None or mean > means[best]
+    assert "sgd:learning_rate=0.0003" not in means, "tried what lies on the other side"
 
 
 class Bowl(Quadratic):
@@ -111,9 +113,25 @@ def flat_bowl(split):
     return Bowl(jnp.zeros(7))
 
 
-def test_the_grid_goes_on_as_it_began():
-    assert [_neighbour(x, +1) for x in (10.0, 30.0, 0.003)] == [30.0, 100.0, 0.01]
-    assert [_neighbour(x, -1) for x in (1e-4, 3e-5, 1.0)] == [3e-5, 1e-5, 0.3]
+def test_the_grid_has_two_values_a_decade():
+    assert [rate_at(position) for position in range(-4, 4)] == [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+
+
+def test_tuning_says_when_every_rate_diverges():
+    with pytest.raises(ValueError, match=r"sgd diverged on .*:nowhere at every learning rate tried"):
+        tutelage.tune("sgd", "tests.evaluation.test_evaluation:nowhere", num_steps=100, num_seeds=1)
+
+
+class Nowhere(Quadratic):
+    def sample(self, key):
+        return jnp.zeros(7)
+
+    def loss(self, params, batch):
+        return jnp.nan * super().loss(params, batch)
+
+
+def nowhere(split):
+    return Nowhere(jnp.zeros(7))
 
 
 def test_mistakes_are_named():

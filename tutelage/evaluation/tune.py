@@ -1,4 +1,4 @@
-"""Grid search of a hand-designed optimizer's learning rate."""
+"""Search of a hand-designed optimizer's learning rate on a grid."""
 
 import math
 from collections.abc import Callable
@@ -12,8 +12,11 @@ from .evaluate import Report, evaluate
 from .store import EvaluationStore
 from .summary import summarize
 
-GRID = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-_SMALLEST, _LARGEST = 1e-7, 1e4
+START = -4
+"""Where a search begins, as a position on the grid: 0.01."""
+MARGIN = 2
+"""Values of the grid on either side that must be worse than the best: a decade."""
+_POSITIONS = range(-14, 9)  # from 1e-7 to 1e4
 
 
 def tune(
@@ -30,7 +33,8 @@ def tune(
 ) -> tuple[str, pl.DataFrame]:
     """Find the learning rate with the lowest mean final log-loss.
 
-    The grid has two values a decade, from 0.0001 to 10, and is continued while the best is at an edge.
+    On a grid of two values a decade the search walks from 0.01 to the best within a decade of where it is, until that
+    is where it is: the best is never at an edge of what was tried.
 
     Args:
         name: a hand-designed optimizer, with other hyperparameters where wanted, as in `sgd:momentum=0.9`.
@@ -39,7 +43,7 @@ def tune(
         announce: called with each candidate before it runs.
 
     Returns:
-        The best setting, as in `adam:learning_rate=0.01`, and the evaluation table of all.
+        The best setting, as in `adam:learning_rate=0.01`, and the evaluation table of all that were tried.
 
     Raises:
         ValueError: an unknown name, or a learning rate was given; or every one diverged.
@@ -48,19 +52,19 @@ def tune(
     if "learning_rate" in settings:
         raise ValueError(f"tune finds the learning rate: leave it out of {name}.")
 
-    def candidate(rate: float) -> str:
-        return f"{base}:{','.join(filter(None, (f'learning_rate={rate:g}', settings)))}"
+    def candidate(position: int) -> str:
+        return f"{base}:{','.join(filter(None, (f'learning_rate={rate_at(position):g}', settings)))}"
 
-    parse_hand_designed(candidate(GRID[0]))
+    parse_hand_designed(candidate(START))
     problem = {on: optimizee(on, split, data_dir)}
-    tables: dict[float, pl.DataFrame] = {}
+    tables: dict[int, pl.DataFrame] = {}
 
-    def score(rate: float) -> float:
-        if rate not in tables:
-            spec = candidate(rate)
+    def score(position: int) -> float:
+        if position not in tables:
+            spec = candidate(position)
             announce(spec)
             optimizer: HandDesigned = parse_hand_designed(spec)
-            tables[rate] = evaluate(
+            tables[position] = evaluate(
                 {spec: optimizer},
                 problem,
                 num_steps=num_steps,
@@ -69,23 +73,21 @@ def tune(
                 store=store,
                 report=report,
             )
-        mean = summarize(tables[rate])["mean"][0]
+        mean = summarize(tables[position])["mean"][0]
         return math.inf if mean is None else mean
 
-    rates = list(GRID)
-    while True:
-        best = min(rates, key=score)
-        if math.isinf(score(best)):
-            raise ValueError(f"{name} diverged on {on} at every learning rate tried.")
-        if best == rates[0] and best > _SMALLEST:
-            rates.insert(0, _neighbour(best, -1))
-        elif best == rates[-1] and best < _LARGEST:
-            rates.append(_neighbour(best, +1))
-        else:
-            return candidate(best), pl.concat(tables[rate] for rate in rates)
+    here = START
+    while (best := min(_around(here), key=score)) != here:  # where all diverge, the smallest
+        here = best
+    if math.isinf(score(best)):
+        raise ValueError(f"{name} diverged on {on} at every learning rate tried.")
+    return candidate(best), pl.concat(tables[position] for position in sorted(tables))
 
 
-def _neighbour(rate: float, direction: int) -> float:
-    """The next value of the grid 1, 3, 10, 30, …"""
-    position = round(2 * math.log10(rate)) + direction
+def _around(position: int) -> list[int]:
+    return [near for near in range(position - MARGIN, position + MARGIN + 1) if near in _POSITIONS]
+
+
+def rate_at(position: int) -> float:
+    """Of the grid …, 0.3, 1, 3, 10, …, in which 1 has position 0."""
     return float(f"{(1 if position % 2 == 0 else 3) * 10.0 ** (position // 2):g}")

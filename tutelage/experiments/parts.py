@@ -20,7 +20,7 @@ from .cost import seconds_per_step
 
 Advance = Callable[[float, str], None]
 """Told the share of a part that is done, and where it stands in words."""
-_RATES = 11  # that a search tries, if the best is not at an edge
+_RATES = 7  # that a search may be expected to try
 _STAGES = 4  # that a curriculum is expected to go through
 
 
