@@ -33,8 +33,8 @@ def tune(
 ) -> tuple[str, pl.DataFrame]:
     """Find the learning rate with the lowest mean final log-loss.
 
-    On a grid of two values a decade the search walks from 0.01 to the best within a decade of where it is, until that
-    is where it is: the best is never at an edge of what was tried.
+    On a grid of two values a decade the search begins at 0.01 and moves to the best within a decade, again and again
+    until it stays: the best is never at an edge of what was tried.
 
     Args:
         name: a hand-designed optimizer, with other hyperparameters where wanted, as in `sgd:momentum=0.9`.
