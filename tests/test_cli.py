@@ -1,3 +1,4 @@
+import gc
 import json
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from tutelage import cli
-from tutelage.commands import measure
+from tutelage.commands import Zoo, measure
 from tutelage.experiments import demonstration as demo_module
 from tutelage.training import ImitationSettings, Schedule, Technique
 
@@ -127,8 +128,28 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path):
     assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+def test_ctrl_c_within_a_callback_of_the_garbage_collector_is_not_lost(capsys, monkeypatch):
+    def interrupt(phase, info):
+        gc.callbacks.remove(interrupt)
+        raise KeyboardInterrupt
+
+    def collect(command):
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        for _ in range(600):
+            time.sleep(0.1)
+
+    monkeypatch.setattr(Zoo, "run", collect)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, error = run(capsys, "zoo")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, error.strip()) == (1, "tutelage: interrupted.")
+
+
 @pytest.mark.parametrize(
-    ("command", "rows"), [(["evaluate", "adam:learning_rate=0.1", "sgd:learning_rate=0.1"], 4), (["tune", "sgd"], 22)]
+    ("command", "rows"), [(["evaluate", "adam:learning_rate=0.1", "sgd:learning_rate=0.1"], 4), (["tune", "sgd"], 10)]
 )
 def test_ctrl_c_during_a_measurement(capsys, tmp_path, monkeypatch, command, rows):
     arguments = [*command, "--on", "bowl", "--steps", "200", "--seeds", "1", "--out", tmp_path / "r.parquet"]

@@ -10,6 +10,7 @@ from tyro.conf import subcommand
 
 from . import __doc__ as _SUMMARY
 from .commands import Demo, Evaluate, Import, Inspect, Interrupted, Reproduce, Train, Tune, Zoo
+from .commands.interrupted import interruptible
 from .commands.terminal import console
 from .experiments import PartsFailedError
 from .optimizees import DataError
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     command: Callable[[], Any] = tyro.cli(Command, prog="tutelage", description=_DESCRIPTION, args=arguments).run
     try:
-        command()
+        with interruptible():
+            command()
     except (ValueError, FileExistsError) as error:
         console.print(f"tutelage: {error}", soft_wrap=True)
         return 2
