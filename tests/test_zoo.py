@@ -7,7 +7,7 @@ from polars.testing import assert_frame_equal
 
 import tutelage
 from tutelage import cli
-from tutelage.evaluation import summarize
+from tutelage.evaluation import summarize_windows
 from tutelage.experiments.ship import ship
 from tutelage.optimizers import load_weights
 from tutelage.training import TrainingConfig, recipe
@@ -38,8 +38,9 @@ def test_a_log_says_when_the_best_weights_were_learned(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_each_card_says_what_the_table_says(name):
     card = zoo_card(name).read_text()
-    for row in summarize(pl.read_parquet(RESULTS).filter(optimizer=name)).iter_rows(named=True):
-        assert f"| {row['optimizee']} | {row['mean']:.2f} ± {row['deviation']:.2f} | {row['seeds']} |" in card
+    for row in summarize_windows(pl.read_parquet(RESULTS).filter(optimizer=name)).iter_rows(named=True):
+        where = f"| {row['optimizee']} | {row['steps']:,} |"
+        assert f"{where} {row['mean']:.2f} ± {row['deviation']:.2f} | {row['seeds']} |" in card
     assert f"tutelage train RUN --like {name}" in card
     config = TrainingConfig.of_weights(zoo_weights(name))
     assert f'optimizer = "{config.optimizer}"' in card
@@ -55,14 +56,16 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
         "sgd:learning_rate=3": tutelage.optimizer("sgd:learning_rate=3"),
     }
     table = tutelage.evaluate(names | {"other": names["mine"]}, ["mlp-digits"], num_steps=200, num_seeds=2)
-    ship("mine", tmp_path / "run", [table])
+    shorter = tutelage.evaluate({"mine": names["mine"]}, ["mlp-digits"], num_steps=100, num_seeds=2)
+    ship("mine", tmp_path / "run", [table, shorter])
     ship("mine", tmp_path / "run", [table])  # replaces
     kept = pl.read_parquet(tmp_path / "zoo" / "results.parquet")
-    assert sorted(kept["optimizer"]) == ["mine"] * 2 + ["sgd:learning_rate=3"] * 2
-    assert set(kept["step"]) == {200}
+    assert list(kept["optimizer"]) == ["mine"] * 4 + ["sgd:learning_rate=3"] * 2
+    assert list(kept["step"]) == [100] * 2 + [200] * 4
     card = (tmp_path / "zoo" / "mine.md").read_text()
-    assert "mlp-digits: the loss ends above 1." in card
-    assert "(sgd:learning_rate=3) |" in card
+    assert "- mlp-digits, 100 steps: the loss ends above 1." in card
+    lines = [line for line in card.splitlines() if line.startswith("| mlp-digits |")]
+    assert [line.endswith("(sgd:learning_rate=3) |") for line in lines] == [False, True]
     assert "2 epochs, 200 steps of optimizees" in card
 
     metrics = RunDirectory(tmp_path / "run").metrics

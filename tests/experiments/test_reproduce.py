@@ -25,6 +25,7 @@ from tutelage.experiments.parts import Baseline, Part, Place, Trained
 from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record
 from tutelage.experiments.scale import SCALES, find_scale
+from tutelage.experiments.ship import read_table
 from tutelage.training.card import TrainingLog
 
 KILLS = 20
@@ -141,6 +142,9 @@ def test_a_report_is_made_from_tables_alone(tmp_path):
     assert page.count("<details>") == 2
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(h""", page), "needs other files"
     assert render("fig7a", "small", tmp_path).read_text() == page
+    shipped = read_table(tmp_path / "reports" / "fig7a-small", "tutelage-1", tmp_path)
+    assert {"l2o-dm-cl-il", "adam:learning_rate=0.01"} <= set(shipped["optimizer"])
+    assert "adam" not in set(shipped["optimizer"])
     with pytest.raises(FileNotFoundError, match="no results of an experiment"):
         render("fig3", "small", tmp_path)
 
@@ -151,7 +155,7 @@ def test_a_failing_part_does_not_take_the_others_along(tmp_path):
     bad = Baseline("other", "sgd", "no-such-problem", 100, 1, 1)
     with pytest.raises(PartsFailedError, match=r"1 of 2 parts failed .*no-such-problem.*The same command tries"):
         run_parts([bad, good], place, DEVICES, 1)
-    assert len(list((tmp_path / "evaluations").iterdir())) >= 11
+    assert len(list((tmp_path / "evaluations").iterdir())) >= 5  # as many rates as a search must try
     seen, kept = [], []
     results = run_parts(
         [good], place, DEVICES, 1, lambda progress: seen.append(progress.finished), lambda *told: kept.append(told)

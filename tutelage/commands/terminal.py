@@ -136,15 +136,14 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
 
 
 def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
-    """For each optimizee the taught optimizers and the best hand-designed one, the lowest loss first."""
+    """For each optimizee and number of steps the taught optimizers and the best hand-designed one, the lowest first."""
     if as_json:
         print(json.dumps({"results": summary.to_dicts()}))
         return
-    table = Table("optimizee", Column("optimizer", overflow="fold"), "log of the final loss", "seeds")
-    for problem in summary["optimizee"].unique().sort():
-        rows = summary.filter(optimizee=problem)
+    table = Table("optimizee", "steps", Column("optimizer", overflow="fold"), "log of the final loss", "seeds")
+    for (problem, steps), rows in summary.group_by("optimizee", "steps", maintain_order=True):
         ranked = [*rows.filter(is_hand_designed().not_()).to_dicts(), best_hand_designed(rows)]
         for row in sorted(filter(None, ranked), key=lambda row: (row["diverged"], row["mean"])):
-            table.add_row(problem, row["optimizer"], describe(row), str(row["seeds"]))
+            table.add_row(problem, f"{steps:,}", row["optimizer"], describe(row), str(row["seeds"]))
         table.add_section()
     Console(highlight=False).print(table)

@@ -6,7 +6,7 @@ from typing import Annotated
 import polars as pl
 from tyro.conf import Positional, arg
 
-from ..evaluation import summarize
+from ..evaluation import summarize_windows
 from ..naming import unknown_name
 from ..zoo import RESULTS, zoo_card, zoo_names
 from .terminal import print_ranking
@@ -23,7 +23,7 @@ class Zoo:
 
     def run(self) -> None:
         if self.name is None:
-            print_ranking(summarize(pl.read_parquet(RESULTS)), self.json)
+            print_ranking(summarize_windows(pl.read_parquet(RESULTS)), self.json)
         elif self.name in zoo_names():
             print(zoo_card(self.name).read_text())
         else:

@@ -4,7 +4,15 @@ from .evaluate import EvaluationProgress, evaluate
 from .plot import curves, plot_curves
 from .rollout import rollout
 from .store import EvaluationStore
-from .summary import best_hand_designed, describe, final_log_losses, is_hand_designed, last_windows, summarize
+from .summary import (
+    best_hand_designed,
+    describe,
+    final_log_losses,
+    is_hand_designed,
+    last_windows,
+    summarize,
+    summarize_windows,
+)
 from .tune import tune
 
 __all__ = [
@@ -20,5 +28,6 @@ __all__ = [
     "plot_curves",
     "rollout",
     "summarize",
+    "summarize_windows",
     "tune",
 ]

@@ -50,13 +50,8 @@ def _unfinished(titles: Sequence[str]) -> str:
     return f'<p class="unfinished">As it stands; still to come: {html.escape(", ".join(titles))}.</p>'
 
 
-def _steps(results: pl.DataFrame) -> dict[str, int]:
-    """On each optimizee."""
-    return dict(results.group_by("optimizee").agg(pl.max("step")).iter_rows())
-
-
 def _claims(record: Record) -> str:
-    steps = _steps(record.results)
+    steps = dict(record.results.group_by("optimizee").agg(pl.max("step")).iter_rows())
     verdicts = judge_claims(record.experiment, record.results, record.training_steps)
     rows = [
         [
@@ -75,7 +70,7 @@ def _claims(record: Record) -> str:
 
 
 def _final(record: Record) -> str:
-    final, steps = final_log_losses(record.results), _steps(record.results)
+    final = final_log_losses(record.results)
     rows = []
     for row in summarize(record.results).iter_rows(named=True):
         losses = final.filter(optimizer=row["optimizer"], optimizee=row["optimizee"])["log_loss"].to_numpy()
@@ -84,7 +79,7 @@ def _final(record: Record) -> str:
         rows.append(
             [
                 html.escape(row["optimizee"]),
-                f"{steps[row['optimizee']]:,}",
+                f"{row['steps']:,}",
                 html.escape(row["optimizer"]),
                 describe(row),
                 "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",

@@ -1,6 +1,6 @@
 """Putting a training run into the zoo: weights, results and a card.
 
-python -m tutelage.experiments.ship NAME RUN TABLE.parquet ...
+python -m tutelage.experiments.ship NAME RUN [TABLE.parquet or folder of a report ...]
 """
 
 import sys
@@ -13,13 +13,14 @@ import equinox as eqx
 import polars as pl
 import tomli_w
 
-from ..evaluation import best_hand_designed, describe, is_hand_designed, last_windows, summarize
+from ..evaluation import best_hand_designed, describe, is_hand_designed, last_windows, summarize_windows
 from ..optimizers import load_weights, save_weights
 from ..training import TrainingConfig
 from ..training.card import training_log
 from ..training.config import without_none
 from ..training.run_directory import RunDirectory
 from ..zoo import RESULTS, zoo_card, zoo_names, zoo_weights
+from .record import Record
 
 _CARD = """# {name}
 
@@ -29,12 +30,12 @@ steps.
 
 ## Results
 
-Logarithm of the mean loss over the last 100 of 10,000 steps, mean ± standard deviation over seeds. By the paper's
-protocol the optimizee is trained on the test images. Beside it the best hand-designed optimizer measured there, with
-its learning rate searched for that optimizee.
+Logarithm of the mean loss over the last 100 steps, mean ± standard deviation over seeds. By the paper's protocol the
+optimizee is trained on the test images. Beside it the best hand-designed optimizer measured there after as many steps,
+with its learning rate searched for that optimizee.
 
-| optimizee | {name} | seeds | best hand-designed |
-|---|---|---|---|
+| optimizee | steps | {name} | seeds | best hand-designed |
+|---|---|---|---|---|
 {results}
 
 ## Where it fails
@@ -60,8 +61,8 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
 
     Args:
         tables: evaluations of it under `name`, and of hand-designed optimizers as in `adam:learning_rate=0.01`. Rows
-            of other optimizers are passed over. What there is of the same optimizer, optimizee and seed is replaced,
-            and everything that there is of other weights of this name.
+            of other optimizers are passed over. What there is of the same optimizer, optimizee, seed and number of
+            steps is replaced, and everything that there is of other weights of this name.
     """
     directory = RunDirectory(run)
     optimizer, provenance = load_weights(directory.weights)
@@ -72,25 +73,46 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
     if not eqx.tree_equal(shipped, optimizer):
         before = [table.filter(pl.col("optimizer") != name) for table in before]
-    results = last_windows(pl.concat([*before, *tables]))
-    results = results.filter(is_hand_designed() | pl.col("optimizer").is_in(zoo_names()))
-    results = results.unique(["optimizer", "optimizee", "split", "seed"], keep="last", maintain_order=True)
-    results = results.sort("optimizee", "optimizer", "seed")
+    new = [last_windows(table).filter(is_hand_designed() | (pl.col("optimizer") == name)) for table in tables]
+    results = pl.concat([*before, *new])
+    results = results.unique(["optimizer", "optimizee", "split", "seed", "step"], keep="last", maintain_order=True)
+    results = results.sort("optimizee", "step", "optimizer", "seed")
     results.write_parquet(RESULTS)
     for each in zoo_names():
-        zoo_card(each).write_text(_card(each, summarize(results)))
+        zoo_card(each).write_text(_card(each, summarize_windows(results)))
+
+
+def read_table(path: Path, name: str, run: Path) -> pl.DataFrame:
+    """An evaluation's table, or that of an experiment's report, in which hand-designed optimizers get their full names.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the report's `name` is not of this run.
+    """
+    if not path.is_dir():
+        return pl.read_parquet(path)
+    record = Record.load(path)
+    taught = record.about["training"].get(name)
+    if taught and not asdict(training_log(RunDirectory(run))).items() <= taught.items():
+        raise ValueError(f"{path} is a report on another training run called {name} than {run}.")
+    full = {(row["name"], row["optimizee"]): row["best"] for row in record.about["tuned"]}
+    parts = record.results.partition_by("optimizer", "optimizee", as_dict=True).items()
+    return pl.concat(table.with_columns(optimizer=pl.lit(full.get(which, which[0]))) for which, table in parts)
 
 
 def _card(name: str, summary: pl.DataFrame) -> str:
     _, provenance = load_weights(zoo_weights(name))
     config, log = TrainingConfig.from_dict(provenance["config"]), provenance["training"]
     measured = summary.filter(optimizer=name).to_dicts()
-    best = {row["optimizee"]: best_hand_designed(summary.filter(optimizee=row["optimizee"])) for row in measured}
+    best = [best_hand_designed(summary.filter(optimizee=row["optimizee"], steps=row["steps"])) for row in measured]
+    pairs = list(zip(measured, best, strict=True))
     results = [
-        f"| {row['optimizee']} | {describe(row)} | {row['seeds']} | {_said(best[row['optimizee']])} |"
-        for row in measured
+        f"| {row['optimizee']} | {row['steps']:,} | {describe(row)} | {row['seeds']} | {_said(other)} |"
+        for row, other in pairs
     ]
-    failures = [f"- {row['optimizee']}: {why}" for row in measured if (why := _failure(row, best[row["optimizee"]]))]
+    failures = [
+        f"- {row['optimizee']}, {row['steps']:,} steps: {why}" for row, other in pairs if (why := _failure(row, other))
+    ]
     versions = (f"{package} {number}" for package, number in provenance["versions"].items())
     return _CARD.format(
         name=name,
@@ -125,4 +147,5 @@ def _failure(row: dict[str, Any], best: dict[str, Any] | None) -> str | None:
 
 
 if __name__ == "__main__":
-    ship(sys.argv[1], Path(sys.argv[2]), [pl.read_parquet(path) for path in sys.argv[3:]])
+    name, run = sys.argv[1], Path(sys.argv[2])
+    ship(name, run, [read_table(Path(path), name, run) for path in sys.argv[3:]])
