@@ -14,6 +14,12 @@ from ..training.config import without_none
 from .claims import confidence_interval, judge_claims
 from .record import Record
 
+_FINAL = (
+    "The natural logarithm of the mean loss over the last 100 steps: mean ± standard deviation over seeds, 95 % "
+    "confidence interval of the mean (Student's t)"
+)
+_PUBLISHED = ", what the paper's figure shows after 10,000 steps, digitised to about ±0.3 (±0.02 on conv-cifar)"
+
 
 def write_report(records: Sequence[Record], title: str) -> str:
     """The page: a section for each record."""
@@ -28,12 +34,9 @@ def _section(record: Record) -> str:
         "each optimizee is trained on the test images.</p>",
         _unfinished(record.unfinished),
         svg(curves(record.results)),
-        "<h3>The paper's claims</h3>",
+        "<h3>Claims</h3>",
         _claims(record),
         "<h3>Final log-losses</h3>",
-        "<p>The natural logarithm of the mean loss over the last 100 steps: mean ± standard deviation over seeds, the "
-        "95 % confidence interval of the mean (Student's t), and what the paper's figure shows after 10,000 steps, "
-        "digitised to about ±0.3 (±0.02 on conv-cifar).</p>",
         _final(record),
         "<h3>What it cost</h3>",
         _training(about["training"]),
@@ -70,12 +73,13 @@ def _claims(record: Record) -> str:
 
 
 def _final(record: Record) -> str:
-    final = final_log_losses(record.results)
+    final, published = final_log_losses(record.results), record.experiment.published
+    columns = ["optimizee", "steps", "optimizer", "log-loss", "interval", "seeds", *(["paper"] if published else [])]
     rows = []
     for row in summarize(record.results).iter_rows(named=True):
         losses = final.filter(optimizer=row["optimizer"], optimizee=row["optimizee"])["log_loss"].to_numpy()
         interval = confidence_interval(np.asarray(losses)) if not row["diverged"] else None
-        published = record.experiment.published.get(row["optimizer"], {}).get(row["optimizee"])
+        value = published.get(row["optimizer"], {}).get(row["optimizee"])
         rows.append(
             [
                 html.escape(row["optimizee"]),
@@ -84,10 +88,10 @@ def _final(record: Record) -> str:
                 describe(row),
                 "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",
                 str(row["seeds"]),
-                "" if published is None else f"{published:g}",
+                *(["" if value is None else f"{value:g}"] if published else []),
             ]
         )
-    return table(["optimizee", "steps", "optimizer", "log-loss", "interval", "seeds", "paper"], rows)
+    return f"<p>{_FINAL}{_PUBLISHED if published else ''}.</p>" + table(columns, rows)
 
 
 def _training(runs: dict[str, dict[str, Any]]) -> str:
