@@ -40,6 +40,7 @@ GRADIENTS = [drawn(jax.random.key(step)) for step in range(12)]
 def test_it_is_the_formula_of_its_documentation():
     optimizer = jax.tree.map(lambda x: x.astype(jnp.float64), taught())
     gradients = [jax.tree.map(lambda x: x.astype(jnp.float64), g) for g in GRADIENTS]
+    gradients = [g | {"bias": g["bias"] * jnp.logspace(0, -12, 30)} for g in gradients]  # some all but vanish
     updates, state = run(optimizer, gradients)
     number = {name: np.exp(float(x)) for name, x in vars(optimizer).items()}
     forget, forget_square = number["log_momentum_forgetting"], number["log_square_forgetting"]
@@ -52,25 +53,27 @@ def test_it_is_the_formula_of_its_documentation():
     for step, (gradient, update) in enumerate(zip(gradients, updates, strict=True), start=1):
         before = dict(m)
         sizes.append(np.sqrt(np.mean(row(gradient) ** 2)))
-        root = {}
+        size, root = {}, {}
         for name, g in gradient.items():
             g = np.asarray(g)
             m[name] = (1 - forget) * m[name] + forget * g
             v[name] = (1 - forget_square) * v[name] + forget_square * g**2
-            root[name] = np.sqrt(v[name] / (1 - (1 - forget_square) ** step))
-            root[name] += number["log_floor"] * np.mean(sizes)
+            size[name] = np.sqrt(v[name] / (1 - (1 - forget_square) ** step))
+            root[name] = size[name] + number["log_floor"] * np.mean(sizes)
         if step > 1:
             a = row({name: gradient[name] / root[name] for name in SHAPES})
             b = row({name: before[name] / root[name] for name in SHAPES})
             cosine = a @ b / np.sqrt((a @ a) * (b @ b))
             boldness += number["log_gain"] * (cosine - number["log_target"])
         for name, shape in SHAPES.items():
-            size = np.prod(shape)
-            factor = number["log_vector_factor"] if len(shape) < 2 else (size or 1) / 1000
+            factor = number["log_vector_factor"] if len(shape) < 2 else (np.prod(shape) or 1) / 1000
             factor = factor if len(shape) < 2 else factor ** -number["log_size_exponent"]
             direction = m[name] / (1 - (1 - forget) ** step) / root[name]
-            expected = np.sign(direction) * np.abs(direction) ** number["log_power"]
-            expected *= -number["log_rate"] * factor * np.exp(boldness) * min(step / number["log_warmup"], 1)
+            ratio = size[name] / np.sqrt(np.mean(row(size) ** 2))
+            expected = (1 + ratio / 1e-5) ** -2 * ratio / (ratio + 1e-9)
+            expected *= number["log_revival"] * min(number["log_warmup"] / step, 1) ** 2
+            expected -= np.sign(direction) * np.abs(direction) ** number["log_power"]
+            expected *= number["log_rate"] * factor * np.exp(boldness) * min(step / number["log_warmup"], 1)
             np.testing.assert_allclose(update[name], expected, rtol=1e-8)
     np.testing.assert_allclose(state.log_boldness, boldness, rtol=1e-8)
 
@@ -108,8 +111,17 @@ def test_a_power_above_one_takes_noise_back():
 
 def test_what_is_only_rounding_moves_nothing():
     noise = [g | {"weight": 1e-7 * g["weight"]} for g in GRADIENTS]
-    last = run(taught(), noise)[0][-1]
+    last = run(eqx.tree_at(lambda o: o.log_revival, taught(), jnp.float32(-30.0)), noise)[0][-1]
     assert jnp.abs(last["weight"]).max() < 1e-6 * jnp.abs(last["small"]).max()
+
+
+def test_what_had_a_gradient_is_raised_when_it_is_gone():
+    died = [g | {"small": (step < 4) * g["small"], "bias": 0 * g["bias"]} for step, g in enumerate(GRADIENTS * 40)]
+    updates = run(taught(), died)[0]
+    raised = [float(update["small"].min()) for update in updates]
+    assert min(raised[150:350]) > 0, "long after the last gradient"
+    assert raised[-1] < 1e-3 * max(raised), "longer after"
+    assert all((update["bias"] == 0).all() for update in updates), "never had one"
 
 
 def test_gradients_that_are_all_zero_move_nothing_and_have_derivatives():

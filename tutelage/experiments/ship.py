@@ -19,6 +19,7 @@ from ..training import TrainingConfig
 from ..training.card import training_log
 from ..training.config import without_none
 from ..training.run_directory import RunDirectory
+from ..weights import read_weights
 from ..zoo import RESULTS, zoo_card, zoo_names, zoo_weights
 from .record import Record
 
@@ -68,10 +69,10 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     optimizer, provenance = load_weights(directory.weights)
     config = directory.config()
     provenance |= {"config": asdict(config), "training": asdict(training_log(directory))}
-    shipped = load_weights(zoo_weights(name))[0] if name in zoo_names() else None
+    shipped = _arrays(zoo_weights(name)) if name in zoo_names() else None
     save_weights(zoo_weights(name), optimizer, config.optimizer, provenance)
     before = [pl.read_parquet(RESULTS)] if RESULTS.exists() else []
-    if not eqx.tree_equal(shipped, optimizer):
+    if not eqx.tree_equal(shipped, _arrays(directory.weights)):
         before = [table.filter(pl.col("optimizer") != name) for table in before]
     new = [last_windows(table).filter(is_hand_designed() | (pl.col("optimizer") == name)) for table in tables]
     results = pl.concat([*before, *new])
@@ -80,6 +81,11 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     results.write_parquet(RESULTS)
     for each in zoo_names():
         zoo_card(each).write_text(_card(each, summarize_windows(results)))
+
+
+def _arrays(weights: Path) -> dict[str, Any]:
+    """By name; of another version of the architecture too."""
+    return read_weights(weights, "numpy")[0]
 
 
 def read_table(path: Path, name: str, run: Path) -> pl.DataFrame:

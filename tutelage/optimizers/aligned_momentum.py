@@ -1,4 +1,4 @@
-"""Aligned momentum: ten learned numbers that say how to step, and when to step more boldly or more carefully."""
+"""Aligned momentum: eleven learned numbers that say how to step, and when to step more boldly or more carefully."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from .tensors import Tensors
 REFERENCE_SIZE = 1000.0
 """Coordinates of the tensor whose rate is the learned one itself."""
 LOG_BOLDNESS_LIMIT = 8.0
+VANISHED, NEVER_THERE = 1e-5, 1e-9
+"""Sizes of a coordinate's gradient, against all coordinates', between which it was there and is no more."""
 _EPSILON = 1e-16
 _START = {  # found by hand; docs/experiments.md says how
     "log_rate": math.log(0.028),
@@ -27,6 +29,7 @@ _START = {  # found by hand; docs/experiments.md says how
     "log_target": math.log(0.025),
     "log_warmup": math.log(300.0),
     "log_floor": math.log(0.001),
+    "log_revival": math.log(0.3),
 }
 
 
@@ -53,12 +56,18 @@ class AlignedMomentum(LearnedOptimizer):
     at step t = 1, 2, …, with s = sqrt(v̂) + floor · (the mean over all steps so far of g's root mean square over all
     coordinates), so that what is only rounding near zero loss moves nothing. A power above 1 takes back the steps of
     coordinates whose gradients are mostly noise. For vectors and scalars the factor by size is replaced by a learned
-    one. b, the boldness, begins at 0, and every step after the first adds
+    one. Coordinates whose gradient has vanished, as those of a dead ReLU unit, are raised: with the same factors, and
+    for the last one
+
+        revival · min(warmup / t, 1)² · (1 + x / 1e-5)^-2 · x / (x + 1e-9)
+
+    where x is the ratio of sqrt(v̂) to its root mean square over all coordinates: only for a while after the gradient
+    was last seen, and only early, when units die. b, the boldness, begins at 0, and every step after the first adds
 
         gain · (cos(g / s, m / s) - target)
 
     over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
-    shrinks when they are noise or the last steps went too far. The ten numbers are positive; the weights are their
+    shrinks when they are noise or the last steps went too far. The eleven numbers are positive; the weights are their
     logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
     """
 
@@ -73,6 +82,7 @@ class AlignedMomentum(LearnedOptimizer):
     log_target: Float[Array, ""]
     log_warmup: Float[Array, ""]
     log_floor: Float[Array, ""]
+    log_revival: Float[Array, ""]
 
     @staticmethod
     def create(key: PRNGKeyArray) -> "AlignedMomentum":
@@ -114,7 +124,8 @@ class AlignedMomentum(LearnedOptimizer):
         momentum = state.momentum + forget * (gradient - state.momentum)
         mean_square = state.mean_square + forget_square * (gradient**2 - state.mean_square)
         mean_size = state.mean_size + (root(jnp.mean(gradient**2)) - state.mean_size) / step
-        scale = root(mean_square / (1 - (1 - forget_square) ** step)) + jnp.exp(self.log_floor) * mean_size + _EPSILON
+        size = root(mean_square / (1 - (1 - forget_square) ** step))
+        scale = size + jnp.exp(self.log_floor) * mean_size + _EPSILON
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
@@ -122,11 +133,19 @@ class AlignedMomentum(LearnedOptimizer):
         boldness = jnp.clip(boldness, -LOG_BOLDNESS_LIMIT, LOG_BOLDNESS_LIMIT)
 
         direction = momentum / (1 - (1 - forget) ** step) / scale
-        warmth = jnp.minimum(jnp.log(step) - self.log_warmup, 0.0)
+        age = jnp.log(step) - self.log_warmup
+        warmth, fading = jnp.minimum(age, 0.0), -2 * jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
-        updates = -rates * _signed_power(direction, jnp.exp(self.log_power))
+        raised = jnp.exp(self.log_revival + fading) * _vanished(size)
+        updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state
+
+
+def _vanished(size: Float[Array, " n"]) -> Float[Array, " n"]:
+    """From 0 to 1: how far each coordinate's gradient is gone, of those that had one."""
+    ratio = size / (root(jnp.mean(size**2)) + _EPSILON)
+    return (1 + ratio / VANISHED) ** -2 * ratio / (ratio + NEVER_THERE)
 
 
 def _cosine(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:

@@ -10,9 +10,10 @@ from .rule import Batch, Rule
 
 _REFERENCE_SIZE = 1000.0
 _LOG_BOLDNESS_LIMIT = 8.0
+_VANISHED, _NEVER_THERE = 1e-5, 1e-9
 _EPSILON = 1e-16
 _NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
-_LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup"
+_LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup", "log_revival"
 
 
 class AlignedMomentum(Rule):
@@ -39,8 +40,7 @@ class AlignedMomentum(Rule):
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         log_boldness, mean_size, step = batch.problem
         step += 1
-        size = torch.linalg.vector_norm(gradients) / math.sqrt(len(gradients))
-        mean_size += (size - mean_size) / step
+        mean_size += (torch.linalg.vector_norm(gradients) / math.sqrt(len(gradients)) - mean_size) / step
 
         memory = batch.coordinates.float()
         momentum, mean_square = memory
@@ -48,8 +48,8 @@ class AlignedMomentum(Rule):
         momentum.lerp_(gradients, self.number["momentum_forgetting"])
         mean_square.lerp_(gradients**2, self.number["square_forgetting"])
         batch.coordinates.copy_(memory)
-        scale = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
-        scale += self.number["floor"] * mean_size + _EPSILON
+        size = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
+        scale = size + (self.number["floor"] * mean_size + _EPSILON)
 
         alignment = _cosine(gradients / scale, before.div_(scale))
         change = self.number["gain"] * (alignment - self.number["target"])
@@ -57,12 +57,19 @@ class AlignedMomentum(Rule):
         log_boldness.clamp_(-_LOG_BOLDNESS_LIMIT, _LOG_BOLDNESS_LIMIT)
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
-        warmth = (step.log() - self.logarithm["log_warmup"]).clamp(max=0)
-        moves = direction.sign() * direction.abs_().pow_(self.number["power"])
-        moves *= -torch.exp(self.logarithm["log_rate"] + log_boldness + warmth)
+        age = step.log() - self.logarithm["log_warmup"]
+        moves = _vanished(size).mul_(torch.exp(self.logarithm["log_revival"] - 2 * age.clamp(min=0)))
+        moves -= direction.sign() * direction.abs_().pow_(self.number["power"])
+        moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
             part *= math.exp(log_factor)
         return moves
+
+
+def _vanished(size: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """From 0 to 1: how far each coordinate's gradient is gone, of those that had one."""
+    ratio = size / (torch.linalg.vector_norm(size) / math.sqrt(len(size)) + _EPSILON)
+    return ratio / (ratio + _NEVER_THERE) / (1 + ratio / _VANISHED) ** 2
 
 
 def _cosine(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:
