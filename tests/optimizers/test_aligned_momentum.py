@@ -71,7 +71,7 @@ def test_it_is_the_formula_of_its_documentation():
             direction = m[name] / (1 - (1 - forget) ** step) / root[name]
             ratio = size[name] / np.sqrt(np.mean(row(size) ** 2))
             expected = (1 + ratio / 1e-5) ** -2 * ratio / (ratio + 1e-9)
-            expected *= number["log_revival"] * min(number["log_warmup"] / step, 1) ** 2
+            expected *= number["log_revival"] * min(number["log_warmup"] / step, 1) ** 2 * min(np.exp(-boldness), 1)
             expected -= np.sign(direction) * np.abs(direction) ** number["log_power"]
             expected *= number["log_rate"] * factor * np.exp(boldness) * min(step / number["log_warmup"], 1)
             np.testing.assert_allclose(update[name], expected, rtol=1e-8)

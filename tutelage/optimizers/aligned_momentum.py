@@ -59,7 +59,7 @@ class AlignedMomentum(LearnedOptimizer):
     one. Coordinates whose gradient has vanished, as those of a dead ReLU unit, are raised: with the same factors, and
     for the last one
 
-        revival · min(warmup / t, 1)² · (1 + x / 1e-5)^-2 · x / (x + 1e-9)
+        revival · e^min(-b, 0) · min(warmup / t, 1)² · (1 + x / 1e-5)^-2 · x / (x + 1e-9)
 
     where x is the ratio of sqrt(v̂) to its root mean square over all coordinates: only for a while after the gradient
     was last seen, and only early, when units die. b, the boldness, begins at 0, and every step after the first adds
@@ -136,7 +136,7 @@ class AlignedMomentum(LearnedOptimizer):
         age = jnp.log(step) - self.log_warmup
         warmth, fading = jnp.minimum(age, 0.0), -2 * jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
-        raised = jnp.exp(self.log_revival + fading) * _vanished(size)
+        raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size)
         updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state

@@ -58,7 +58,9 @@ class AlignedMomentum(Rule):
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self.logarithm["log_warmup"]
-        moves = _vanished(size).mul_(torch.exp(self.logarithm["log_revival"] - 2 * age.clamp(min=0)))
+        moves = _vanished(size).mul_(
+            torch.exp(self.logarithm["log_revival"] - 2 * age.clamp(min=0) - log_boldness.clamp(min=0))
+        )
         moves -= direction.sign() * direction.abs_().pow_(self.number["power"])
         moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
