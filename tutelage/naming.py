@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Collection
 from typing import Any
 
@@ -11,6 +12,16 @@ def unknown_name(kind: str, name: str, known: Collection[str]) -> ValueError:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}."
     return ValueError(f'There is no {kind} "{name}"; {hint}')
+
+
+def is_own(name: str) -> bool:
+    """Whether it is `package.module:factory`."""
+    return ":" in name
+
+
+def source_of(name: str) -> str:
+    """The text of the module that `package.module:factory` is in."""
+    return inspect.getsource(importlib.import_module(name.partition(":")[0]))
 
 
 def import_factory(kind: str, name: str) -> Any:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tutelage.experiments.experiment import experiment_names, load_experiment
+from tutelage.experiments.experiment_file import experiment_names, load_experiment
 from tutelage.experiments.parts import Place, Teach, needed
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.scale import SCALES, Scale
@@ -84,18 +84,6 @@ def test_another_setting_is_another_folder(tmp_path):
     folders = {place.run_directory("x", config), place.run_directory("x", recipe("l2o-dm", "plain", seed=1))}
     assert len(folders) == 2
     assert place.run_directory("x", recipe("l2o-dm", "plain")) in folders
-
-
-def test_a_claim_on_an_unknown_optimizer_is_refused(monkeypatch, tmp_path):
-    text = (
-        'title = "t"\npaper = "p"\non = ["mlp-digits"]\n[taught]\na = { optimizer = "rnnprop", technique = "plain" }\n'
-    )
-    (tmp_path / "mine.toml").write_text(text + '[[claims]]\nsays = "s"\nbetter = "a"\nworse = "adma"\n')
-    monkeypatch.setattr("tutelage.experiments.experiment.FIGURES", tmp_path)
-    with pytest.raises(ValueError, match='no optimizer in experiment mine "adma"'):
-        load_experiment("mine")
-    with pytest.raises(ValueError, match='no experiment "minee"; did you mean mine'):
-        load_experiment("minee")
 
 
 def test_a_continued_run_is_the_longer_run(tmp_path):

@@ -20,7 +20,7 @@ from tutelage.evaluation.evaluate import to_table
 from tutelage.experiments import campaign, render
 from tutelage.experiments.campaign import PartsFailedError, run_parts
 from tutelage.experiments.devices import Devices
-from tutelage.experiments.experiment import load_experiment
+from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.parts import Baseline, Part, Place, Trained
 from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record

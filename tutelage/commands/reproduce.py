@@ -11,12 +11,12 @@ from ..experiments import ScaleName, experiment_names, render, reproduce
 from .interrupted import Interrupted
 from .terminal import console, show_campaign
 
-_EXPERIMENTS = f"One of {', '.join(experiment_names())}, or all."
+_EXPERIMENTS = f"One of {', '.join(experiment_names())}, or all; or your own comparison, a .toml file."
 
 
 @dataclass(frozen=True)
 class Reproduce:
-    """An experiment of the paper: train what it needs, tune, evaluate, and write a report with the paper's claims."""
+    """An experiment of the paper or your own: train what it needs, tune, evaluate, and write a report on its claims."""
 
     experiment: Annotated[Positional[str], arg(metavar="FIGURE", help=_EXPERIMENTS)]
     scale: ScaleName = "small"

@@ -13,12 +13,13 @@ from .summary import (
     summarize,
     summarize_windows,
 )
-from .tune import tune
+from .tune import check_tunable, tune
 
 __all__ = [
     "EvaluationProgress",
     "EvaluationStore",
     "best_hand_designed",
+    "check_tunable",
     "curves",
     "describe",
     "evaluate",

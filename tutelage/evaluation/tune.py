@@ -48,20 +48,13 @@ def tune(
     Raises:
         ValueError: an unknown name, or a learning rate was given; or every one diverged.
     """
-    base, _, settings = name.partition(":")
-    if "learning_rate" in settings:
-        raise ValueError(f"tune finds the learning rate: leave it out of {name}.")
-
-    def candidate(position: int) -> str:
-        return f"{base}:{','.join(filter(None, (f'learning_rate={rate_at(position):g}', settings)))}"
-
-    parse_hand_designed(candidate(START))
+    check_tunable(name)
     problem = {on: optimizee(on, split, data_dir)}
     tables: dict[int, pl.DataFrame] = {}
 
     def score(position: int) -> float:
         if position not in tables:
-            spec = candidate(position)
+            spec = _candidate(name, position)
             announce(spec)
             optimizer: HandDesigned = parse_hand_designed(spec)
             tables[position] = evaluate(
@@ -81,7 +74,23 @@ def tune(
         here = best
     if math.isinf(score(best)):
         raise ValueError(f"{name} diverged on {on} at every learning rate tried.")
-    return candidate(best), pl.concat(tables[position] for position in sorted(tables))
+    return _candidate(name, best), pl.concat(tables[position] for position in sorted(tables))
+
+
+def check_tunable(name: str) -> None:
+    """Nothing, if `name` is a hand-designed optimizer whose learning rate `tune` can search.
+
+    Raises:
+        ValueError: an unknown name or hyperparameter, or a learning rate was given.
+    """
+    if "learning_rate" in name:
+        raise ValueError(f"The learning rate is searched: leave it out of {name}.")
+    parse_hand_designed(_candidate(name, START))
+
+
+def _candidate(name: str, position: int) -> str:
+    base, _, settings = name.partition(":")
+    return f"{base}:{','.join(filter(None, (f'learning_rate={rate_at(position):g}', settings)))}"
 
 
 def _around(position: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from .campaign import CampaignProgress, PartsFailedError
 from .demonstration import DemoResult, demo
-from .experiment import experiment_names
+from .experiment_file import experiment_names
 from .reproduce import render, reproduce
 from .scale import ScaleName
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from ..evaluation import EvaluationProgress, EvaluationStore, evaluate, tune
 from ..interop import load_learned, resolve_optimizer
+from ..naming import is_own, source_of
 from ..training import Event, TrainingConfig, train
 from ..training.card import TrainingLog, training_log
 from ..training.run_directory import CARD, CONFIG, RunDirectory
@@ -36,8 +37,12 @@ class Place:
         return EvaluationStore(self.folder / "evaluations")
 
     def run_directory(self, name: str, config: TrainingConfig) -> Path:
-        """Of a training run: its settings, and the version that interprets them, are part of the folder's name."""
-        settings = json.dumps([asdict(config), version("tutelage")], sort_keys=True)
+        """Of a training run: its settings, and what interprets them, are part of the folder's name.
+
+        That is the version of this library, and the text of modules of one's own that the settings name.
+        """
+        own = [source_of(name) for name in (config.optimizer, *config.on) if is_own(name)]
+        settings = json.dumps([asdict(config), version("tutelage"), *own], sort_keys=True)
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
 
 

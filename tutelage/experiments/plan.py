@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .experiment import Experiment
+from .experiment import Experiment, with_steps
 from .parts import Baseline, Judge, Part, Teach
 from .scale import Scale
 
@@ -38,7 +38,7 @@ def make_plan(experiment: Experiment, scale: Scale) -> Plan:
     baselines = [
         Baseline(
             name,
-            optimizer.replace("STEPS", str(scale.steps_on(problem))),
+            with_steps(optimizer, scale.steps_on(problem)),
             problem,
             scale.steps_on(problem),
             scale.seeds_on(problem),

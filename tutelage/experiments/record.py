@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from ..files import write_whole
-from .experiment import Experiment, load_experiment
+from .experiment import Experiment
 from .parts import Baseline, Part, Teach, Trained
 from .plan import Plan
 
@@ -41,7 +41,7 @@ class Record:
 
     def save(self, folder: Path) -> None:
         """Write the files. What is unfinished never takes the place of what is finished."""
-        if self.unfinished and (folder / RECORD).exists() and not _about(folder).get("unfinished"):
+        if self.unfinished and (folder / RECORD).exists() and not load_about(folder).get("unfinished"):
             return
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / RESULTS, self.results.write_parquet)
@@ -49,20 +49,24 @@ class Record:
         write_whole(folder / RECORD, lambda path: path.write_text(json.dumps(self.about, indent=1) + "\n"))
 
     @staticmethod
-    def load(folder: Path) -> "Record":
+    def load(experiment: Experiment, folder: Path) -> "Record":
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: there is no such record.
         """
-        if not (folder / RECORD).exists():
-            raise FileNotFoundError(f"{folder} holds no results of an experiment (it has no {RECORD}).")
-        about = _about(folder)
-        experiment = load_experiment(about["experiment"])
+        about = load_about(folder)
         return Record(experiment, pl.read_parquet(folder / RESULTS), pl.read_parquet(folder / TUNING), about)
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def load_about(folder: Path) -> dict[str, Any]:
+    """The plain data of a record.
+
+    Raises:
+        FileNotFoundError: there is no such record.
+    """
+    if not (folder / RECORD).exists():
+        raise FileNotFoundError(f"{folder} holds no results of an experiment (it has no {RECORD}).")
     return json.loads((folder / RECORD).read_text())
 
 

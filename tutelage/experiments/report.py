@@ -29,7 +29,7 @@ def write_report(records: Sequence[Record], title: str) -> str:
 def _section(record: Record) -> str:
     experiment, about = record.experiment, record.about
     parts = [
-        f"<h2>{html.escape(experiment.paper)}: {html.escape(experiment.title)}</h2>",
+        f"<h2>{html.escape(experiment.heading)}</h2>",
         f"<p>Scale: {about['scale_name']}. Means over seeds, bands of one standard deviation. By the paper's protocol "
         "each optimizee is trained on the test images.</p>",
         _unfinished(record.unfinished),

@@ -8,7 +8,7 @@ from typing import Any
 from ..files import write_whole
 from .campaign import CampaignProgress, run_parts
 from .devices import Devices, find_devices, versions
-from .experiment import experiment_names, load_experiment
+from .experiment_file import experiment_names, load_experiment
 from .parts import Part, Place
 from .plan import Plan, make_plan
 from .record import Record, make_record
@@ -35,7 +35,7 @@ def reproduce(
     of them is finished, so that `render` shows how things stand at any time.
 
     Args:
-        name: of an experiment, or `all`.
+        name: of an experiment, or `all`; or a file of one's own that describes one, by its path ending in `.toml`.
         scale: smoke (a minute), small (an afternoon or two) or paper.
         workers: processes at work side by side; one for each device, if None.
         data_dir: where to look for data first.
@@ -46,32 +46,36 @@ def reproduce(
         the experiments.
 
     Raises:
-        ValueError: an unknown name or scale, or an impossible number.
+        ValueError: an unknown name or scale, an impossible number, or a file that describes no experiment.
+        FileNotFoundError: there is no such file.
         PartsFailedError: parts that failed; the others were finished first.
         BlockingIOError: another campaign is at work in this folder.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"The number of workers must be 1 or more, not {workers}.")
-    names = experiment_names() if name == ALL else (name,)
-    plans = [make_plan(load_experiment(each), find_scale(scale)) for each in names]
+    plans = {each: make_plan(load_experiment(each), find_scale(scale)) for each in _names(name)}
     place = Place(Path(folder), None if data_dir is None else Path(data_dir))
     devices = find_devices()
 
     def keep(finished: Part, results: Mapping[Part, Any]) -> None:
-        for plan in plans:
+        for each, plan in plans.items():
             if finished in plan.parts:
-                _keep(plan, results, devices, scale, folder)
+                _keep(each, plan, results, devices, scale, folder)
 
-    parts = [part for plan in plans for part in plan.parts]
+    parts = [part for plan in plans.values() for part in plan.parts]
     run_parts(parts, place, devices, workers or devices.count, report, keep)
     return render(name, scale, folder)
 
 
-def _keep(plan: Plan, results: Mapping[Part, Any], devices: Devices, scale: str, folder: str | Path) -> None:
+def _names(name: str) -> tuple[str, ...]:
+    return experiment_names() if name == ALL else (name,)
+
+
+def _keep(name: str, plan: Plan, results: Mapping[Part, Any], devices: Devices, scale: str, folder: str | Path) -> None:
     """Write an experiment's tables as far as they go."""
     about = {
         "scale_name": scale,
-        "command": f"tutelage reproduce {plan.experiment.name} --scale {scale}",
+        "command": f"tutelage reproduce {name} --scale {scale}",
         "hardware": devices.description,
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,11 +90,13 @@ def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduc
 
     Raises:
         FileNotFoundError: there are no tables of it.
+        ValueError: an unknown name, or a file that describes no experiment.
     """
-    names = experiment_names() if name == ALL else (name,)
-    records = [Record.load(_reports(folder, scale, each)) for each in names]
-    title = "Training Stronger Baselines for Learning to Optimize" if name == ALL else records[0].experiment.paper
-    page = _reports(folder, scale, name) / PAGE
+    experiments = [load_experiment(each) for each in _names(name)]
+    records = [Record.load(each, _reports(folder, scale, each.name)) for each in experiments]
+    only = experiments[0]
+    title = "Training Stronger Baselines for Learning to Optimize" if name == ALL else only.paper or only.title
+    page = _reports(folder, scale, ALL if name == ALL else only.name) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     report = write_report(records, title)
     write_whole(page, lambda path: path.write_text(report))

@@ -14,6 +14,7 @@ import polars as pl
 import tomli_w
 
 from ..evaluation import best_hand_designed, describe, is_hand_designed, last_windows, summarize_windows
+from ..files import write_whole
 from ..optimizers import load_weights, save_weights
 from ..training import TrainingConfig
 from ..training.card import training_log
@@ -21,7 +22,8 @@ from ..training.config import without_none
 from ..training.run_directory import RunDirectory
 from ..weights import read_weights
 from ..zoo import RESULTS, zoo_card, zoo_names, zoo_weights
-from .record import Record
+from .record import RESULTS as REPORTED
+from .record import load_about
 
 _CARD = """# {name}
 
@@ -78,9 +80,11 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     results = pl.concat([*before, *new])
     results = results.unique(["optimizer", "optimizee", "split", "seed", "step"], keep="last", maintain_order=True)
     results = results.sort("optimizee", "step", "optimizer", "seed")
-    results.write_parquet(RESULTS)
+    write_whole(RESULTS, results.write_parquet)
+    summary = summarize_windows(results)
     for each in zoo_names():
-        zoo_card(each).write_text(_card(each, summarize_windows(results)))
+        card = _card(each, summary)
+        write_whole(zoo_card(each), lambda path, card=card: path.write_text(card))
 
 
 def _arrays(weights: Path) -> dict[str, Any]:
@@ -97,12 +101,12 @@ def read_table(path: Path, name: str, run: Path) -> pl.DataFrame:
     """
     if not path.is_dir():
         return pl.read_parquet(path)
-    record = Record.load(path)
-    taught = record.about["training"].get(name)
+    about = load_about(path)
+    taught = about["training"].get(name)
     if taught and not asdict(training_log(RunDirectory(run))).items() <= taught.items():
         raise ValueError(f"{path} is a report on another training run called {name} than {run}.")
-    full = {(row["name"], row["optimizee"]): row["best"] for row in record.about["tuned"]}
-    parts = record.results.partition_by("optimizer", "optimizee", as_dict=True).items()
+    full = {(row["name"], row["optimizee"]): row["best"] for row in about["tuned"]}
+    parts = pl.read_parquet(path / REPORTED).partition_by("optimizer", "optimizee", as_dict=True).items()
     return pl.concat(table.with_columns(optimizer=pl.lit(full.get(which, which[0]))) for which, table in parts)
 
 

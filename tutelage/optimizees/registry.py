@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from ..naming import import_factory, unknown_name
+from ..naming import import_factory, is_own, unknown_name
 from .classification import Classification
 from .convolutional import ConvNet, LeNet, NASCell
 from .datasets import Dataset, Split, load_dataset
@@ -91,6 +91,18 @@ def expand(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for given in names for name in GROUPS.get(given, (given,)))
 
 
+def check_optimizee_name(name: str) -> None:
+    """Nothing, if it is a name that `optimizee` knows; none of its data are loaded.
+
+    Raises:
+        ValueError: an unknown name, or one of your own that cannot be imported.
+    """
+    if is_own(name):
+        import_factory("optimizee", name)
+    elif name.partition("@")[0] not in _NETWORKS and name not in _PROBLEMS:
+        raise unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
+
+
 def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = None) -> Optimizee:
     """The optimizee called `name`, on the given split of its data.
 
@@ -112,8 +124,7 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         return network(_first(data, examples, name) if at else data)
     if name in _PROBLEMS:
         return _PROBLEMS[name](_SEEDS[split])
-    if ":" not in name:
-        raise unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
+    check_optimizee_name(name)
     made = import_factory("optimizee", name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')

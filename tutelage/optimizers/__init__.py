@@ -1,7 +1,7 @@
 """Update rules: learned ones, and hand-designed ones by name."""
 
 from .aligned_momentum import AlignedMomentum
-from .architectures import ARCHITECTURES, create_learned, load_weights, save_weights
+from .architectures import ARCHITECTURES, create_learned, find_architecture, load_weights, save_weights
 from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
 from .l2o_dm import L2ODM
@@ -23,6 +23,7 @@ __all__ = [
     "LearnedOptimizer",
     "RNNProp",
     "create_learned",
+    "find_architecture",
     "load_weights",
     "parse_hand_designed",
     "save_weights",

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from safetensors.numpy import save
 
 from ..files import write_whole
-from ..naming import import_factory, unknown_name
+from ..naming import import_factory, is_own, unknown_name
 from ..weights import FORMAT, HEADER, read_weights
 from .aligned_momentum import AlignedMomentum
 from .l2o_dm import L2ODM
@@ -33,10 +33,15 @@ ARCHITECTURES: dict[str, Create] = {
 }
 
 
-def _create(name: str) -> Create:
+def find_architecture(name: str) -> Create:
+    """What makes a learned optimizer of this name, see `create_learned`, from a key.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    if ":" in name:
+    if is_own(name):
         return import_factory("learned optimizer", name)
     raise unknown_name("learned optimizer", name, ARCHITECTURES)
 
@@ -51,7 +56,7 @@ def create_learned(name: str, key: PRNGKeyArray) -> LearnedOptimizer:
     Raises:
         ValueError: an unknown name.
     """
-    made = _create(name)(key)
+    made = find_architecture(name)(key)
     if not isinstance(made, LearnedOptimizer):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage LearnedOptimizer.')
     return made
@@ -84,7 +89,7 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
     """
     arrays, header = read_weights(path, "numpy")
     try:
-        create = _create(header["architecture"])
+        create = find_architecture(header["architecture"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     template = eqx.filter_eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))

@@ -1,0 +1,123 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tutelage import cli
+from tutelage.experiments.experiment_file import load_experiment
+from tutelage.experiments.parts import Place
+from tutelage.experiments.plan import make_plan
+from tutelage.experiments.scale import SCALES
+from tutelage.training import TrainingConfig, recipe
+from tutelage.weights import find_weights
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "comparison.toml"
+HEAD = 'title = "t"\non = "mlp-digits"\n'
+TAUGHT = '[taught]\na = { optimizer = "rnnprop", technique = "plain" }\n'
+CLAIM = '[[claims]]\nsays = "s"\nbetter = "a"\nworse = "adam"\n'
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_least_that_an_experiment_needs(tmp_path):
+    experiment = load_experiment(write(tmp_path, HEAD + TAUGHT))
+    assert (experiment.name, experiment.heading, experiment.on) == ("mine", "t", ("mlp-digits",))
+    assert experiment.taught == {"a": recipe("rnnprop", "plain")}
+
+
+def test_names_stand_alone_or_in_lists(tmp_path):
+    text = HEAD.replace('"mlp-digits"', '["mlp-digits", "bowl"]') + TAUGHT + '[tuned]\nadam = "adam"\n' + CLAIM
+    experiment = load_experiment(write(tmp_path, text + 'on = "bowl"\n'))
+    assert (experiment.claims[0].worse, experiment.claims[0].on) == (("adam",), ("bowl",))
+
+
+def test_settings_of_training(tmp_path):
+    line = 'b = { optimizer = "l2o-dm", technique = "plain", on = "mlp-digits", num_tasks = 4, until = [10, 20] }\n'
+    experiment = load_experiment(write(tmp_path, HEAD + TAUGHT + line + 'c = { like = "tutelage-1" }\n'))
+    whole = recipe("l2o-dm", "plain", on=("mlp-digits",), num_tasks=4, max_epochs=20)
+    assert experiment.taught["b-20"] == whole
+    assert experiment.continues == {"b-20": "b-10"}
+    assert experiment.taught["c"] == TrainingConfig.of_weights(find_weights("tutelage-1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + TAUGHT + "[[", r"mine.toml is not valid TOML: .*end of document"),
+        ('on = "mlp-digits"\n' + TAUGHT, "an experiment needs title"),
+        (HEAD, "an experiment needs taught"),
+        (HEAD.replace('"mlp-digits"', "[]") + TAUGHT, "needs an optimizee"),
+        (HEAD + "[taught]\n", "needs an optimizee in `on` and an optimizer in .taught."),
+        (HEAD + 'claim = "a"\n' + TAUGHT, 'no setting of an experiment called "claim"; did you mean claims'),
+        (HEAD.replace("digits", "digit") + TAUGHT, 'no optimizee "mlp-digit"; did you mean mlp-digits'),
+        (HEAD + TAUGHT.replace("rnnprop", "rnnpro"), 'no learned optimizer "rnnpro"; did you mean rnnprop'),
+        (HEAD + TAUGHT.replace("rnnprop", "nowhere:create"), "cannot be imported"),
+        (HEAD + TAUGHT.replace("plain", "plane"), 'no technique "plane"'),
+        (HEAD + TAUGHT.replace("technique", "techniq"), 'no setting of the training of a called "techniq"'),
+        (HEAD + TAUGHT.replace(', technique = "plain"', ""), "the training of a needs technique"),
+        (HEAD + TAUGHT.replace(" }", ", num_tasks = 0 }"), "num_tasks must be greater than 0"),
+        (HEAD + TAUGHT.replace(" }", ', on = "mlp-orgi" }'), 'no optimizee "mlp-orgi"'),
+        (
+            HEAD + '[taught]\na = { like = "tutelage-1", seed = 1 }\n',
+            "takes all settings of tutelage-1: leave out seed",
+        ),
+        (HEAD + '[taught]\na = { like = "tutelage-2" }\n', 'no optimizer in the zoo "tutelage-2"'),
+        (HEAD + TAUGHT + '[tuned]\nadma = "adma"\n', 'no hand-designed optimizer "adma"'),
+        (HEAD + TAUGHT + '[tuned]\nx = "adam:learning_rate=0.1"\n', "leave it out of adam:learning_rate=0.1"),
+        (HEAD + TAUGHT + '[tuned]\na = "adam"\n', 'two optimizers called "a"'),
+        (HEAD + TAUGHT + CLAIM, 'no optimizer in this experiment "adam"'),
+        (HEAD + TAUGHT + CLAIM.replace("says", "said"), 'no setting of a claim called "said"'),
+        (HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\non = "bowl"'), 'no optimizee in this experiment "bowl"'),
+        (HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\nmeasure = "loss"'), 'no measure of a claim "loss"'),
+        (HEAD + "taught = 3\n", r"mine.toml: taught is a table of settings, not 3\."),
+        (HEAD + '[taught]\na = "rnnprop"\n', "the training of a is a table of settings, not 'rnnprop'"),
+        ("claims = [3]\n" + HEAD + TAUGHT, r"a claim is a table of settings, not 3\."),
+    ],
+)
+def test_what_describes_no_experiment_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load_experiment(write(tmp_path, text))
+
+
+def test_files_that_cannot_be_taken(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*other.toml"):
+        load_experiment(str(tmp_path / "other.toml"))
+    (tmp_path / "fig2.toml").write_text(HEAD + TAUGHT)
+    with pytest.raises(ValueError, match="fig2 is an experiment of ours"):
+        load_experiment(str(tmp_path / "fig2.toml"))
+    with pytest.raises(ValueError, match='no experiment "beyon"; did you mean beyond'):
+        load_experiment("beyon")
+
+
+def test_another_text_of_ones_own_module_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    folders = set()
+    for text in ("from tutelage.optimizers import L2ODM\ncreate = L2ODM.create\n", "create = None\n"):
+        (tmp_path / "mine_of_one_day.py").write_text(text)
+        folders.add(Place(tmp_path).run_directory("x", recipe("mine_of_one_day:create", "plain")))
+        sys.modules.pop("mine_of_one_day")
+    assert len(folders) == 2
+
+
+def test_the_example_from_file_to_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(EXAMPLE.parents[1])
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    assert len(make_plan(load_experiment(str(EXAMPLE)), SCALES["small"]).parts) == 10
+    asked = ["reproduce", "examples/comparison.toml", "--scale", "smoke", "--folder", str(tmp_path)]
+    assert cli.main(asked) == 0
+    report = tmp_path / "reports" / "comparison-smoke"
+    page = (report / "index.html").read_text()
+    assert "<h2>A learned optimizer of one&#x27;s own, with imitation and without, beside Adam</h2>" in page
+    assert page.count("Imitation helps it.") == 1
+    about = json.loads((report / "record.json").read_text())
+    assert about["command"] == "tutelage reproduce examples/comparison.toml --scale smoke"
+    assert set(about["training"]) == {"mine", "mine-without"}
+    assert not about["unfinished"]
+    (report / "index.html").unlink()
+    assert cli.main([*asked, "--report-only"]) == 0
+    assert (report / "index.html").read_text() == page

@@ -1,0 +1,135 @@
+"""Experiments as files: the paper's and what goes beyond it in `figures/`, and one's own."""
+
+import tomllib
+from collections.abc import Collection
+from dataclasses import fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from ..naming import unknown_name
+from ..training import TrainingConfig, recipe
+from ..weights import find_weights
+from .experiment import Claim, Experiment, Measure
+
+FIGURES = files(__name__.rpartition(".")[0]) / "figures"
+SUFFIX = ".toml"
+_KEYS = ("title", "paper", "on", "taught", "tuned", "published", "claims")
+_MEASURES = get_args(Measure)
+_CLAIM_KEYS = tuple(field.name for field in fields(Claim))
+_TAUGHT_KEYS = (
+    *(field.name for field in fields(TrainingConfig) if field.name != "technique"),
+    *("technique", "variant", "unroll", "until"),
+)
+
+
+def experiment_names() -> tuple[str, ...]:
+    """Of all experiments there are."""
+    return tuple(sorted(Path(file.name).stem for file in FIGURES.iterdir() if file.name.endswith(SUFFIX)))
+
+
+def load_experiment(name: str) -> Experiment:
+    """The experiment called `name`, or of one's own file, if it ends in `.toml`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there is none of that name, or the file does not describe one.
+    """
+    if not name.endswith(SUFFIX):
+        if name not in experiment_names():
+            raise unknown_name("experiment", name, experiment_names())
+        return _parse(name, (FIGURES / f"{name}{SUFFIX}").read_text())
+    path = Path(name)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if path.stem in experiment_names():
+        raise ValueError(f"{path}: {path.stem} is an experiment of ours, so that its results go there; rename yours.")
+    try:
+        return _parse(path.stem, path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from error
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parse(name: str, text: str) -> Experiment:
+    table = tomllib.loads(text)
+    _check_keys("an experiment", table, _KEYS, required=("title", "on", "taught"))
+    taught: dict[str, TrainingConfig] = {}
+    continues: dict[str, str] = {}
+    for key in ("taught", "tuned", "published"):
+        _check_table(key, table.get(key, {}))
+    for taught_name, settings in table.pop("taught").items():
+        configs, before = _taught(taught_name, settings), None
+        taught |= configs
+        for step in configs:
+            if before:
+                continues[step] = before
+            before = step
+    claims = tuple(_claim(claim) for claim in table.pop("claims", ()))
+    return Experiment(name, taught=taught, continues=continues, claims=claims, on=_names(table.pop("on")), **table)
+
+
+def _claim(claim: Any) -> Claim:
+    _check_keys("a claim", claim, _CLAIM_KEYS, required=("says", "better", "worse"))
+    if claim.get("measure", _MEASURES[0]) not in _MEASURES:
+        raise unknown_name("measure of a claim", claim["measure"], _MEASURES)
+    claim |= {"worse": _names(claim["worse"]), "on": _names(claim.get("on", ()))}
+    return Claim(**claim)
+
+
+def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
+    """Training runs by name: one with the settings of a taught optimizer, or what `_configs` makes of them."""
+    where = f"the training of {name}"
+    _check_keys(where, settings, ("like", *_TAUGHT_KEYS), required=())
+    if "like" not in settings:
+        _check_keys(where, settings, _TAUGHT_KEYS, required=("optimizer", "technique"))
+        return _configs(name, **settings)
+    like = settings.pop("like")
+    if settings:
+        raise ValueError(f"{name} takes all settings of {like}: leave out {', '.join(settings)}.")
+    return {name: TrainingConfig.of_weights(find_weights(like))}
+
+
+def _configs(
+    name: str,
+    optimizer: str,
+    technique: str,
+    on: str | list[str] | None = None,
+    unroll: int | None = None,
+    until: list[int] | None = None,
+    **settings: Any,
+) -> dict[str, TrainingConfig]:
+    """The run called `name`; or, with numbers of epochs in `until`, one for each, that goes on from the one before.
+
+    `unroll` takes the place of the technique's unroll and validation lengths.
+    """
+    if on:
+        settings["on"] = _names(on)
+    config = recipe(optimizer, technique, **settings)
+    if unroll is not None:
+        schedule = replace(config.technique.schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
+        config = replace(config, technique=replace(config.technique, schedule=schedule))
+    if until is None:
+        return {name: config}
+    return {f"{name}-{epochs}": replace(config, max_epochs=epochs) for epochs in until}
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """One name or several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _check_table(where: str, table: Any) -> None:
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} is a table of settings, not {table!r}.")
+
+
+def _check_keys(where: str, table: Any, known: Collection[str], required: Collection[str]) -> None:
+    _check_table(where, table)
+    for key in table:
+        if key not in known:
+            raise unknown_name(f"setting of {where} called", key, known)
+    for key in required:
+        if key not in table:
+            raise ValueError(f"{where} needs {key}.")
