@@ -20,7 +20,7 @@ def table(**log_losses):
 
 def verdict(claim, results, steps=None):
     taught = {name: recipe("l2o-dm", "plain") for name in ("a", "b", "c")}
-    experiment = Experiment("x", "x", "x", ("mlp-orig",), taught, claims=(claim,))
+    experiment = Experiment("x", "x", ("mlp-orig",), taught, claims=(claim,))
     (found,) = judge_claims(experiment, results, steps or {})
     return found
 
@@ -84,7 +84,7 @@ def test_claims_on_some_optimizees_are_not_judged_on_others():
     taught = {name: recipe("l2o-dm", "plain") for name in ("a", "b")}
     results = table(a=[-3.0], b=[-1.0])
     for on, verdicts in ((("mlp-relu", "mlp-orig"), 0), (("mlp-relu",), 1)):
-        experiment = Experiment("x", "x", "x", on, taught, claims=(elsewhere,))
+        experiment = Experiment("x", "x", on, taught, claims=(elsewhere,))
         assert len(judge_claims(experiment, results, {})) == verdicts
 
 
