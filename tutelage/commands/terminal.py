@@ -121,7 +121,7 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
     if as_json:
         print(json.dumps({"results": summary.to_dicts(), **more}))
         return
-    table = Table(Column("optimizer", overflow="fold"), "optimizee", "log of the final loss", "seeds", "ms per step")
+    table = Table(Column("optimizer", overflow="fold"), "optimizee", "final log-loss", "seeds", "ms per step")
     for row in summary.iter_rows(named=True):
         table.add_row(
             row["optimizer"],
@@ -140,7 +140,7 @@ def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"results": summary.to_dicts()}))
         return
-    table = Table("optimizee", "steps", Column("optimizer", overflow="fold"), "log of the final loss", "seeds")
+    table = Table("optimizee", "steps", Column("optimizer", overflow="fold"), "final log-loss", "seeds")
     for (problem, steps), rows in summary.group_by("optimizee", "steps", maintain_order=True):
         ranked = [*rows.filter(is_hand_designed().not_()).to_dicts(), best_hand_designed(rows)]
         for row in sorted(filter(None, ranked), key=lambda row: (row["diverged"], row["mean"])):
