@@ -17,6 +17,7 @@ import pytest
 
 from tests.problems import Linear, Quadratic
 from tutelage.interop import load_learned
+from tutelage.optimizees import optimizee
 from tutelage.optimizers import HandDesigned, load_weights
 from tutelage.training import (
     ImitationSettings,
@@ -33,6 +34,7 @@ from tutelage.training.imitation import BlockwiseImitation
 from tutelage.training.parallel import training_mesh
 from tutelage.training.teachers import Teachers
 from tutelage.training.unroll import BlockwiseUnroll
+from tutelage.training.validation import make_validation
 
 SCHEDULE = Schedule((40, 60), (40, 60), period=2, min_periods=2, max_periods=2)
 CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on=("mlp-digits",), num_validation=2)
@@ -169,6 +171,25 @@ def test_a_full_disk_loses_nothing(undisturbed, tmp_path, monkeypatch):
             train(tmp_path, CONFIG)
     train(tmp_path, resume=True)
     assert contents(tmp_path) == contents(undisturbed[0])
+
+
+def test_validation_on_another_optimizee(tmp_path):
+    config = recipe(
+        "rnnprop", "cl", on=("mlp-digits",), validate_on=("bowl",), validate_after=60, num_validation=2, max_epochs=1
+    )
+    optimizer = train(tmp_path, config)
+    assert TrainingConfig.load(tmp_path / "config.toml") == config
+    rows = [row for row in contents(tmp_path)[0] if "validation_loss" in row]
+    assert [row["validation_steps"] for row in rows] == [60, 60]
+    bowl = make_validation([optimizee("bowl")], 2, final_point=False)
+    seen = next(row["validation_loss"] for row in reversed(rows) if row["best"])
+    assert seen == bowl(optimizer, trainer._Keys(0).validation, 60)
+    assert "training split, bowl)" in (tmp_path / "card.md").read_text()
+
+
+def test_no_optimizee_to_validate_on_is_refused():
+    with pytest.raises(ValueError, match="validate_on is a tuple of at least one optimizee"):
+        replace(CONFIG, validate_on=())
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,10 @@ class Train:
     """Differentiate through the optimizee's gradient too; slower."""
     num_validation: int | None = None
     """Fresh optimizees that a validation averages over (default 20; L2O-Scale 5)."""
+    validate_on: tuple[str, ...] | None = None
+    """Optimizees that validations are on (default: those of --on)."""
+    validate_after: int | None = None
+    """Steps of every validation (default: the technique's, which grow with the unroll)."""
     max_epochs: int | None = None
     """Stop after this many epochs (default: when the technique says so; L2O-Scale 100)."""
     data_dir: Path | None = None
@@ -73,12 +77,12 @@ class Train:
         settings = _given(self, TrainingConfig)
         optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
         if self.resume or self.like:
-            others = augmentation or settings or self.optimizer or self.technique or self.variant
+            others = augmentation or settings or self.optimizer or self.technique or self.variant or self.validate_after
             if others or (self.resume and self.like):
                 which = "--resume" if self.resume else "--like"
                 raise ValueError(f"{which} says what all settings are: leave the others out.")
             return None if self.resume else TrainingConfig.of_weights(find_weights(str(self.like)))
-        config = recipe(optimizer, name, self.variant or "paper", **settings)
+        config = recipe(optimizer, name, self.variant or "paper", validate_after=self.validate_after, **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
 

@@ -57,10 +57,11 @@ class Experiment:
             raise ValueError("An experiment needs an optimizee in `on` and an optimizer in [taught].")
         if both := self.taught.keys() & self.tuned.keys():
             raise ValueError(f'There are two optimizers called "{min(both)}": one is taught, one is tuned.')
-        for problem in (*self.on, *(name for config in self.taught.values() for name in expand(config.on))):
-            check_optimizee_name(problem)
         for config in self.taught.values():
             find_architecture(config.optimizer)
+        taught_on = [name for config in self.taught.values() for name in (*config.on, *(config.validate_on or ()))]
+        for problem in (*self.on, *expand(taught_on)):
+            check_optimizee_name(problem)
         for optimizer in self.tuned.values():
             check_tunable(with_steps(optimizer, 1))
         named = {name for claim in self.claims for name in (claim.better, *claim.worse)} | set(self.published)

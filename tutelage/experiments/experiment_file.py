@@ -19,7 +19,7 @@ _MEASURES = get_args(Measure)
 _CLAIM_KEYS = tuple(field.name for field in fields(Claim))
 _TAUGHT_KEYS = (
     *(field.name for field in fields(TrainingConfig) if field.name != "technique"),
-    *("technique", "variant", "unroll", "until"),
+    *("technique", "variant", "validate_after", "unroll", "until"),
 )
 
 
@@ -95,7 +95,6 @@ def _configs(
     name: str,
     optimizer: str,
     technique: str,
-    on: str | list[str] | None = None,
     unroll: int | None = None,
     until: list[int] | None = None,
     **settings: Any,
@@ -104,8 +103,7 @@ def _configs(
 
     `unroll` takes the place of the technique's unroll and validation lengths.
     """
-    if on:
-        settings["on"] = _names(on)
+    settings |= {key: _names(settings[key]) for key in ("on", "validate_on") if key in settings}
     config = recipe(optimizer, technique, **settings)
     if unroll is not None:
         schedule = replace(config.technique.schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))

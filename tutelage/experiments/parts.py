@@ -16,6 +16,7 @@ from ..interop import load_learned, resolve_optimizer
 from ..naming import is_own, source_of
 from ..training import Event, TrainingConfig, train
 from ..training.card import TrainingLog, training_log
+from ..training.config import without_none
 from ..training.run_directory import CARD, CONFIG, RunDirectory
 from .cost import seconds_per_step
 
@@ -41,8 +42,10 @@ class Place:
 
         That is the version of this library, and the text of modules of one's own that the settings name.
         """
-        own = [source_of(name) for name in (config.optimizer, *config.on) if is_own(name)]
-        settings = json.dumps([asdict(config), version("tutelage"), *own], sort_keys=True)
+        named = (config.optimizer, *config.on, *(config.validate_on or ()))
+        own = [source_of(name) for name in named if is_own(name)]
+        # without None, so that a new optional setting changes no name
+        settings = json.dumps([without_none(asdict(config)), version("tutelage"), *own], sort_keys=True)
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"
 
 

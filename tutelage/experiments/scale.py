@@ -62,6 +62,7 @@ class Scale:
         return replace(
             config,
             on=self.optimizees(config.on),
+            validate_on=config.validate_on and self.optimizees(config.validate_on),
             technique=replace(config.technique, schedule=self._schedule(config.technique.schedule)),
             num_validation=min(config.num_validation, self.num_validation or config.num_validation),
             max_epochs=config.max_epochs and self.num_epochs(config.max_epochs),

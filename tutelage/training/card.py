@@ -64,7 +64,8 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
         f"seed {config.seed}. Settings: `config.toml`; log: `metrics.jsonl`.",
         f"Optimizees that diverged during training: {diverged}.",
         f"Best weights: epoch {best_epoch}, loss {best['validation_loss']} after {best['validation_steps']} steps "
-        f"(mean of {config.num_validation} fresh optimizees of the training split).",
+        f"(mean of {config.num_validation} fresh optimizees of the training split"
+        f"{', ' + ' and '.join(config.validate_on) if config.validate_on else ''}).",
         "",
         "| epoch | unroll | validated at | loss | best |",
         "|---|---|---|---|---|",

@@ -47,12 +47,18 @@ class TrainingConfig:
     """Whether the meta-gradient goes through the optimizee's gradient too."""
     num_validation: int = 20
     """Fresh optimizees that a validation averages over."""
+    validate_on: tuple[str, ...] | None = None
+    """Optimizees that validations are on; None for those of training."""
     max_epochs: int | None = None
     """Epochs after which training stops wherever it is."""
 
     def __post_init__(self):
-        if isinstance(self.on, str) or not self.on:
-            raise ValueError('on is a tuple of at least one optimizee, as in ("mlp-orig",).')
+        for name, given in (
+            ("on", self.on),
+            ("validate_on", ("mlp-orig",) if self.validate_on is None else self.validate_on),
+        ):
+            if isinstance(given, str) or not given:
+                raise ValueError(f'{name} is a tuple of at least one optimizee, as in ("mlp-orig",).')
         positive = ("num_tasks", "num_validation", "perturbation", "gradient_clip", "elementwise_clip", "max_epochs")
         for name in positive:
             value = getattr(self, name)

@@ -1,7 +1,7 @@
 """The curriculum of unroll lengths (Algorithm 1), a state machine without any JAX in it."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -34,6 +34,10 @@ class Schedule:
                 raise ValueError(f"Unroll and validation lengths are multiples of 20 steps, not {length}.")
         if self.period < 1 or self.min_periods < 1:
             raise ValueError("A schedule's period and its least number of periods are 1 or more.")
+
+    def validated_after(self, num_steps: int) -> "Schedule":
+        """The same, but every validation has so many steps."""
+        return replace(self, validation_lengths=(num_steps,) * len(self.unroll_lengths))
 
 
 class Decision(Enum):

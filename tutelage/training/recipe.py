@@ -16,16 +16,26 @@ L2O_SCALE_START = 100.0
 
 
 def recipe(
-    optimizer: str = "l2o-dm", technique_name: str = "cl-il", variant: Variant = "paper", **settings: Any
+    optimizer: str = "l2o-dm",
+    technique_name: str = "cl-il",
+    variant: Variant = "paper",
+    *,
+    validate_after: int | None = None,
+    **settings: Any,
 ) -> TrainingConfig:
     """The complete settings for a learned optimizer and technique; `settings` are fields to set otherwise.
 
     A learned optimizer that is not the paper's is trained as L2O-DM.
 
+    Args:
+        validate_after: steps of all validations, in place of the technique's.
+
     Raises:
         ValueError: an unknown technique or variant, or settings that make no sense.
     """
     taught = technique(technique_name, variant, optimizer)
+    if validate_after is not None:
+        taught = replace(taught, schedule=taught.schedule.validated_after(validate_after))
     defaults: dict[str, Any] = {}
     if optimizer.startswith("l2o-scale"):
         defaults = {

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,13 @@ class _State:
 class _Trainer:
     """The two moves of a run: train an epoch, validate. Each takes a state and returns the next one."""
 
-    def __init__(self, run: RunDirectory, config: TrainingConfig, problems: dict[str, Optimizee]):
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: TrainingConfig,
+        problems: dict[str, Optimizee],
+        validated: dict[str, Optimizee],
+    ):
         self.run = run
         self.config = config
         self.technique = config.technique
@@ -108,7 +114,7 @@ class _Trainer:
         meta_state = replicate(meta.init(optimizer), self.mesh)
         self.train_epoch = make_epoch(meta, config.num_tasks, self.mesh)
         self.validate = make_validation(
-            list(self.problems.values()), config.num_validation, self.technique.validate_final_point
+            list(validated.values()), config.num_validation, self.technique.validate_final_point
         )
         imitation, improving = self.technique.imitation, self.technique.self_improving
         self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())
@@ -256,11 +262,12 @@ def train(
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
     directory = RunDirectory(run)
     settings = directory.config() if config is None else config
-    problems = {name: optimizee(name, "train", data_dir) for name in expand(settings.on)}
+    problems = _load(settings.on, data_dir)
+    validated = _load(settings.validate_on, data_dir) if settings.validate_on else problems
     create_learned(settings.optimizer, jax.random.key(0))
     if config is not None:
         directory.create(config)
-    trainer = _Trainer(directory, settings, problems)
+    trainer = _Trainer(directory, settings, problems, validated)
     state = trainer.load() if resume else trainer.start
     saved = time.monotonic()
     try:
@@ -276,3 +283,7 @@ def train(
     trainer.save(state)
     write_card(directory, settings, state.epoch, state.best_epoch, state.diverged)
     return load_weights(directory.weights)[0]
+
+
+def _load(names: Sequence[str], data_dir: str | Path | None) -> dict[str, Optimizee]:
+    return {name: optimizee(name, "train", data_dir) for name in expand(names)}
