@@ -9,6 +9,7 @@ from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.parts import Place
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.scale import SCALES
+from tutelage.optimizees import expand
 from tutelage.training import TrainingConfig, recipe
 from tutelage.weights import find_weights
 
@@ -34,6 +35,18 @@ def test_names_stand_alone_or_in_lists(tmp_path):
     text = HEAD.replace('"mlp-digits"', '["mlp-digits", "bowl"]') + TAUGHT + '[tuned]\nadam = "adam"\n' + CLAIM
     experiment = load_experiment(write(tmp_path, text + 'on = "bowl"\n'))
     assert (experiment.claims[0].worse, experiment.claims[0].on) == (("adam",), ("bowl",))
+
+
+def test_a_group_of_optimizees_stands_for_all_of_it(tmp_path):
+    experiment = load_experiment(write(tmp_path, HEAD.replace("mlp-digits", "small-problems") + TAUGHT))
+    assert experiment.on == expand(["small-problems"])
+
+
+def test_an_unroll_leaves_the_validation_that_was_set(tmp_path):
+    for setting, expected in (("", 60), (", validate_after = 200", 200)):
+        text = HEAD + TAUGHT.replace(" }", f", unroll = 60{setting} }}")
+        schedule = load_experiment(write(tmp_path, text)).taught["a"].technique.schedule
+        assert (schedule.unroll_lengths, schedule.validation_lengths) == ((60,), (expected,))
 
 
 def test_settings_of_training(tmp_path):

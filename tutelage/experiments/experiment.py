@@ -59,8 +59,7 @@ class Experiment:
             raise ValueError(f'There are two optimizers called "{min(both)}": one is taught, one is tuned.')
         for config in self.taught.values():
             find_architecture(config.optimizer)
-        taught_on = [name for config in self.taught.values() for name in (*config.on, *(config.validate_on or ()))]
-        for problem in (*self.on, *expand(taught_on)):
+        for problem in (*self.on, *expand([name for config in self.taught.values() for name in config.optimizees])):
             check_optimizee_name(problem)
         for optimizer in self.tuned.values():
             check_tunable(with_steps(optimizer, 1))

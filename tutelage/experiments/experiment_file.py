@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..naming import unknown_name
+from ..optimizees import expand
 from ..training import TrainingConfig, recipe
 from ..weights import find_weights
 from .experiment import Claim, Experiment, Measure
@@ -67,14 +68,15 @@ def _parse(name: str, text: str) -> Experiment:
                 continues[step] = before
             before = step
     claims = tuple(_claim(claim) for claim in table.pop("claims", ()))
-    return Experiment(name, taught=taught, continues=continues, claims=claims, on=_names(table.pop("on")), **table)
+    on = expand(_names(table.pop("on")))
+    return Experiment(name, taught=taught, continues=continues, claims=claims, on=on, **table)
 
 
 def _claim(claim: Any) -> Claim:
     _check_keys("a claim", claim, _CLAIM_KEYS, required=("says", "better", "worse"))
     if claim.get("measure", _MEASURES[0]) not in _MEASURES:
         raise unknown_name("measure of a claim", claim["measure"], _MEASURES)
-    claim |= {"worse": _names(claim["worse"]), "on": _names(claim.get("on", ()))}
+    claim |= {"worse": _names(claim["worse"]), "on": expand(_names(claim.get("on", ())))}
     return Claim(**claim)
 
 
@@ -101,12 +103,13 @@ def _configs(
 ) -> dict[str, TrainingConfig]:
     """The run called `name`; or, with numbers of epochs in `until`, one for each, that goes on from the one before.
 
-    `unroll` takes the place of the technique's unroll and validation lengths.
+    `unroll` takes the place of the technique's unroll lengths, and of its validation lengths unless they are set.
     """
     settings |= {key: _names(settings[key]) for key in ("on", "validate_on") if key in settings}
     config = recipe(optimizer, technique, **settings)
     if unroll is not None:
-        schedule = replace(config.technique.schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
+        validated_after = settings.get("validate_after", unroll)
+        schedule = replace(config.technique.schedule, unroll_lengths=(unroll,), validation_lengths=(validated_after,))
         config = replace(config, technique=replace(config.technique, schedule=schedule))
     if until is None:
         return {name: config}

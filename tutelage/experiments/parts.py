@@ -42,8 +42,7 @@ class Place:
 
         That is the version of this library, and the text of modules of one's own that the settings name.
         """
-        named = (config.optimizer, *config.on, *(config.validate_on or ()))
-        own = [source_of(name) for name in named if is_own(name)]
+        own = [source_of(name) for name in (config.optimizer, *config.optimizees) if is_own(name)]
         # without None, so that a new optional setting changes no name
         settings = json.dumps([without_none(asdict(config)), version("tutelage"), *own], sort_keys=True)
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"

@@ -100,7 +100,11 @@ def check_optimizee_name(name: str) -> None:
     if is_own(name):
         import_factory("optimizee", name)
     elif name.partition("@")[0] not in _NETWORKS and name not in _PROBLEMS:
-        raise unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> ValueError:
+    return unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
 
 
 def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = None) -> Optimizee:
@@ -124,7 +128,8 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         return network(_first(data, examples, name) if at else data)
     if name in _PROBLEMS:
         return _PROBLEMS[name](_SEEDS[split])
-    check_optimizee_name(name)
+    if not is_own(name):
+        raise _unknown(name)
     made = import_factory("optimizee", name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')

@@ -76,6 +76,11 @@ class TrainingConfig:
         parse_hand_designed(self.meta_optimizer)
 
     @property
+    def optimizees(self) -> tuple[str, ...]:
+        """All that it names: those of training and those of validation."""
+        return (*self.on, *(self.validate_on or ()))
+
+    @property
     def objective_settings(self) -> ObjectiveSettings:
         """Of the unroll."""
         lengths = self.technique.random_lengths
