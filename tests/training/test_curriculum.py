@@ -53,6 +53,15 @@ def test_the_next_stage_has_its_own_baseline_and_lengths():
     assert not curriculum.improved
 
 
+def test_a_baseline_that_is_known_is_not_validated_again():
+    fixed = PAPER.validated_after(1000)
+    curriculum, history = run(fixed, [5, 4, 3, 4, 2])
+    assert history[3:] == [(ADVANCE, 1, False), (CONTINUE, 1, True)]
+    assert (curriculum.periods, curriculum.best_loss, curriculum.improved) == (1, 2, True)
+    # the weights restored had 3, so that 3.5, 4 and 5 improve on nothing
+    assert decisions(fixed, [5, 4, 3, 4, 3.5, 4, 5])[3:] == [ADVANCE, CONTINUE, CONTINUE, STOP]
+
+
 def test_the_last_stage_ends_training():
     stage = [5, 4, 3, 4]
     assert decisions(PAPER, stage * 3)[-1] is STOP

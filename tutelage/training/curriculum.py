@@ -53,7 +53,8 @@ class Curriculum:
     """Where training stands in its schedule.
 
     Alternate between `end_epoch`, until `expects_validation`, and `report`. The first validation of each stage is
-    of the weights it starts from: its baseline. After ADVANCE and STOP the best weights are to be restored.
+    of the weights it starts from: its baseline, unless the stage before has validated them at the same length. After
+    ADVANCE and STOP the best weights are to be restored.
     """
 
     schedule: Schedule = field(repr=False)
@@ -117,8 +118,11 @@ class Curriculum:
     def _advance(self) -> Decision:
         if self.stage + 1 == len(self.schedule.unroll_lengths):
             return self._stop()
+        before = self.validation_length
         self.stage += 1
-        self.periods, self.epochs, self.best_loss, self.improved = -1, 0, math.inf, False
+        self.periods, self.epochs, self.improved = 0, 0, False
+        if self.validation_length != before:  # else the restored weights have their baseline already
+            self.periods, self.best_loss = -1, math.inf
         return Decision.ADVANCE
 
     def _stop(self) -> Decision:
