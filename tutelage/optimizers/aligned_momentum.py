@@ -15,7 +15,7 @@ from .tensors import Tensors
 REFERENCE_SIZE = 1000.0
 """Coordinates of the tensor whose rate is the learned one itself."""
 LOG_BOLDNESS_LIMIT = 8.0
-VANISHED, NEVER_THERE = 1e-5, 1e-9
+VANISHED, NEVER_THERE = 1e-5, 1e-15
 """Sizes of a coordinate's gradient, against all coordinates', between which it was there and is no more."""
 _EPSILON = 1e-16
 _START = {  # found by hand; docs/experiments.md says how
@@ -59,10 +59,11 @@ class AlignedMomentum(LearnedOptimizer):
     one. Coordinates whose gradient has vanished, as those of a dead ReLU unit, are raised: with the same factors, and
     for the last one
 
-        revival · e^min(-b, 0) · min(warmup / t, 1)² · (1 + x / 1e-5)^-2 · x / (x + 1e-9)
+        revival · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + x / 1e-5)^-2 · x / (x + 1e-15)
 
-    where x is the ratio of sqrt(v̂) to its root mean square over all coordinates: only for a while after the gradient
-    was last seen, and only early, when units die. b, the boldness, begins at 0, and every step after the first adds
+    where G is the root mean square of sqrt(v̂) over all coordinates, x the ratio of sqrt(v̂) to it, and F what s adds to
+    sqrt(v̂): only for a while after the gradient was last seen, more so early, when units die, and not at zero loss,
+    where all gradients are rounding. b, the boldness, begins at 0, and every step after the first adds
 
         gain · (cos(g / s, m / s) - target)
 
@@ -125,7 +126,8 @@ class AlignedMomentum(LearnedOptimizer):
         mean_square = state.mean_square + forget_square * (gradient**2 - state.mean_square)
         mean_size = state.mean_size + (root(jnp.mean(gradient**2)) - state.mean_size) / step
         size = root(mean_square / (1 - (1 - forget_square) ** step))
-        scale = size + jnp.exp(self.log_floor) * mean_size + _EPSILON
+        floor = jnp.exp(self.log_floor) * mean_size + _EPSILON
+        scale = size + floor
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
@@ -134,18 +136,19 @@ class AlignedMomentum(LearnedOptimizer):
 
         direction = momentum / (1 - (1 - forget) ** step) / scale
         age = jnp.log(step) - self.log_warmup
-        warmth, fading = jnp.minimum(age, 0.0), -2 * jnp.maximum(age, 0.0)
+        warmth, fading = jnp.minimum(age, 0.0), -jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
-        raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size)
+        raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
         updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state
 
 
-def _vanished(size: Float[Array, " n"]) -> Float[Array, " n"]:
-    """From 0 to 1: how far each coordinate's gradient is gone, of those that had one."""
-    ratio = size / (root(jnp.mean(size**2)) + _EPSILON)
-    return (1 + ratio / VANISHED) ** -2 * ratio / (ratio + NEVER_THERE)
+def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:
+    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
+    whole = root(jnp.mean(size**2))
+    ratio = size / (whole + _EPSILON)
+    return whole / (whole + floor) * (1 + ratio / VANISHED) ** -2 * ratio / (ratio + NEVER_THERE)
 
 
 def _cosine(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from .rule import Batch, Rule
 
 _REFERENCE_SIZE = 1000.0
 _LOG_BOLDNESS_LIMIT = 8.0
-_VANISHED, _NEVER_THERE = 1e-5, 1e-9
+_VANISHED, _NEVER_THERE = 1e-5, 1e-15
 _EPSILON = 1e-16
 _NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
 _LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup", "log_revival"
@@ -49,7 +49,8 @@ class AlignedMomentum(Rule):
         mean_square.lerp_(gradients**2, self.number["square_forgetting"])
         batch.coordinates.copy_(memory)
         size = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
-        scale = size + (self.number["floor"] * mean_size + _EPSILON)
+        floor = self.number["floor"] * mean_size + _EPSILON
+        scale = size + floor
 
         alignment = _cosine(gradients / scale, before.div_(scale))
         change = self.number["gain"] * (alignment - self.number["target"])
@@ -58,8 +59,8 @@ class AlignedMomentum(Rule):
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self.logarithm["log_warmup"]
-        moves = _vanished(size).mul_(
-            torch.exp(self.logarithm["log_revival"] - 2 * age.clamp(min=0) - log_boldness.clamp(min=0))
+        moves = _vanished(size, floor).mul_(
+            torch.exp(self.logarithm["log_revival"] - age.clamp(min=0) - log_boldness.clamp(min=0))
         )
         moves -= direction.sign() * direction.abs_().pow_(self.number["power"])
         moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
@@ -68,10 +69,11 @@ class AlignedMomentum(Rule):
         return moves
 
 
-def _vanished(size: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """From 0 to 1: how far each coordinate's gradient is gone, of those that had one."""
-    ratio = size / (torch.linalg.vector_norm(size) / math.sqrt(len(size)) + _EPSILON)
-    return ratio / (ratio + _NEVER_THERE) / (1 + ratio / _VANISHED) ** 2
+def _vanished(size: Float[Tensor, " n"], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
+    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
+    whole = torch.linalg.vector_norm(size) / math.sqrt(len(size))
+    ratio = size / (whole + _EPSILON)
+    return ratio / (ratio + _NEVER_THERE) / (1 + ratio / _VANISHED) ** 2 * (whole / (whole + floor))
 
 
 def _cosine(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:
