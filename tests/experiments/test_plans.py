@@ -52,6 +52,14 @@ def test_small_scale_spares_what_is_short():
     assert (curriculum.period, curriculum.min_periods, curriculum.max_periods) == (10, 3, None)
 
 
+def test_small_scale_limits_the_steps_of_long_unrolls():
+    schedule = SCALES["small"].training(recipe("l2o-dm", "augmented")).technique.schedule
+    assert (schedule.unroll_lengths, schedule.period, schedule.max_periods) == ((1000,), 10, 15)
+    (*_, before, last) = make_plan(load_experiment("fig4"), SCALES["small"]).teach
+    assert (last.name, before.config.max_epochs, last.config.max_epochs) == ("unroll-1000-5000", 120, 150)
+    assert last.config.technique.schedule.max_periods == 15
+
+
 def test_fewer_seeds_where_they_are_dear():
     scale = Scale(seeds=5, num_steps=100, tuning_seeds=4, fewer_seeds={"nas-cifar": 3})
     assert (scale.seeds_on("nas-cifar"), scale.seeds_on("lenet")) == (3, 5)

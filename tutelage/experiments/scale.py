@@ -29,6 +29,8 @@ class Scale:
     """Training epochs between validations, at most."""
     epochs: int | None = None
     """Training epochs of any stage, at most."""
+    training_steps: int | None = None
+    """Of a training run without a curriculum, at most; the epochs of a longer one shrink in proportion."""
     unroll: float = 1.0
     """Factor on unroll and validation lengths, which stay multiples of 20."""
     stages: int | None = None
@@ -50,7 +52,15 @@ class Scale:
     def optimizees(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return names if self.instead is None else (self.instead,)
 
-    def num_epochs(self, number: int) -> int:
+    def num_epochs(self, number: int, schedule: Schedule) -> int:
+        """So many epochs, for `number` of a run with this schedule."""
+        epochs = self._at_pace(number)
+        if self.training_steps is None or schedule.max_periods is None:
+            return epochs
+        steps = self._at_pace(schedule.period * schedule.max_periods) * schedule.unroll_lengths[0]
+        return round(epochs * min(1, self.training_steps / steps))
+
+    def _at_pace(self, number: int) -> int:
         number = max(round(number * self.pace), min(number, 100))
         return min(number, self.epochs or number)
 
@@ -59,24 +69,26 @@ class Scale:
 
     def training(self, config: TrainingConfig) -> TrainingConfig:
         """The settings of a training run at this scale."""
+        schedule = config.technique.schedule
         return replace(
             config,
             on=self.optimizees(config.on),
             validate_on=config.validate_on and self.optimizees(config.validate_on),
-            technique=replace(config.technique, schedule=self._schedule(config.technique.schedule)),
+            technique=replace(config.technique, schedule=self._schedule(schedule)),
             num_validation=min(config.num_validation, self.num_validation or config.num_validation),
-            max_epochs=config.max_epochs and self.num_epochs(config.max_epochs),
+            max_epochs=config.max_epochs and self.num_epochs(config.max_epochs, schedule),
         )
 
     def _schedule(self, schedule: Schedule) -> Schedule:
         period = min(schedule.period, self.longest_period or schedule.period)
+        epochs = schedule.max_periods and self.num_epochs(schedule.period * schedule.max_periods, schedule)
         schedule = replace(
             schedule,
             unroll_lengths=self.lengths(schedule.unroll_lengths),
             validation_lengths=self.lengths(schedule.validation_lengths),
         )
-        if schedule.max_periods is not None:  # without a curriculum: so many epochs in all
-            periods = -(-self.num_epochs(schedule.period * schedule.max_periods) // period)
+        if epochs is not None:  # without a curriculum: so many in all
+            periods = -(-epochs // period)
             return replace(schedule, period=period, min_periods=periods, max_periods=periods)
         stages = slice(self.stages)
         periods = None if self.epochs is None else max(1, self.epochs // period)
@@ -111,6 +123,7 @@ SCALES: dict[str, Scale] = {
         fewer_steps={"conv-mnist": 2_000, "conv-cifar": 2_000, "lenet": 2_000, "nas-cifar": 1_000},
         pace=0.1,
         longest_period=10,
+        training_steps=150_000,
     ),
     "paper": Scale(seeds=10, num_steps=10_000, tuning_seeds=3),
 }
