@@ -56,7 +56,7 @@ def test_a_step_of_l2o_scale_is_the_same_in_blocks(monkeypatch):
         return total
 
     def gradient():  # of several tasks at once, as in training
-        return jax.vmap(jax.value_and_grad(steps), in_axes=(None, 0))(optimizer, gradients)
+        return jax.jit(jax.vmap(jax.value_and_grad(steps), in_axes=(None, 0)))(optimizer, gradients)
 
     whole = gradient()
     monkeypatch.setattr(blocks, "BLOCK_SIZE_CPU", BLOCK)
