@@ -57,7 +57,7 @@ class Scale:
         epochs = self._at_pace(number)
         if self.training_steps is None or schedule.max_periods is None:
             return epochs
-        steps = self._at_pace(schedule.period * schedule.max_periods) * schedule.unroll_lengths[0]
+        steps = self._at_pace(schedule.period * schedule.max_periods) * self.lengths(schedule.unroll_lengths)[0]
         return round(epochs * min(1, self.training_steps / steps))
 
     def _at_pace(self, number: int) -> int:
