@@ -70,7 +70,8 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
         (["train", "x", "--resume"], 1, "no training run"),
         (["train", "x", "--resume", "--seed", "3"], 2, "leave the others out"),
         (["train", "x", "--technique", "cil"], 2, "no technique"),
-        (["train", "x", "--optimizer", "l2odm", "--on", "mlp-digits"], 2, "did you mean l2o-dm"),
+        (["train", "x", "--optimizer", "l2odm", "--on", "mlp-orig"], 2, "did you mean l2o-dm"),
+        (["train", "x", "--validate-on", "mlp-orik"], 2, "did you mean mlp-orig"),
         (["train", "x", "--num-tasks", "0"], 2, "greater than 0"),
         (["tune", "l2o-dm", "--on", "mlp-digits"], 2, "no hand-designed optimizer"),
         (["import", "x.npz", "--out", "x.safetensors"], 2, "not a readable"),
@@ -78,6 +79,7 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
 )
 def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUTELAGE_DATA", raising=False)  # no mistake is told of only after data are fetched
     returned, _, error = run(capsys, *arguments)
     assert returned == code
     assert message in error

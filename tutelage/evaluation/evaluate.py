@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..interop.loading import resolve_optimizer
-from ..optimizees import Optimizee, Split, expand, optimizee
+from ..optimizees import Optimizee, Split, load_optimizees
 from .pair import WINDOW, evaluate_pair
 from .rollout import Optimizer
 from .store import EvaluationStore
@@ -96,7 +96,7 @@ def evaluate(
     if not isinstance(optimizers, Mapping):
         optimizers = {name: resolve_optimizer(name) for name in optimizers}
     if not isinstance(on, Mapping):
-        on = {name: optimizee(name, split, data_dir) for name in expand(on)}
+        on = load_optimizees(on, split, data_dir)
     if not optimizers or not on:
         raise ValueError("Name at least one optimizer and one optimizee.")
     pairs = [(name, problem) for problem in on for name in optimizers]

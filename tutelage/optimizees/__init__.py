@@ -4,7 +4,7 @@ from .convolutional import ConvNet, LeNet, NASCell
 from .datasets import DataError, Dataset, Split, load_dataset
 from .mlp import MLP
 from .optimizee import Batch, Optimizee, Params
-from .registry import check_optimizee_name, expand, optimizee, optimizee_names
+from .registry import check_optimizee_name, expand, load_optimizees, optimizee, optimizee_names
 
 __all__ = [
     "MLP",
@@ -20,6 +20,7 @@ __all__ = [
     "check_optimizee_name",
     "expand",
     "load_dataset",
+    "load_optimizees",
     "optimizee",
     "optimizee_names",
 ]

@@ -166,8 +166,8 @@ def _download(source: _Source, file: str, subfolder: str, data_dir: str | Path |
         else:
             return cache / subfolder / member
     raise DataError(
-        f"{member} is in none of {', '.join(str(folder / subfolder) for folder in folders)}, and downloading {file} "
-        f"failed ({'; '.join(failures)}). Put the official files into one of these folders, or name another with "
+        f"There is no {member} in {' or '.join(str(folder / subfolder) for folder in folders)}, and downloading {file} "
+        f"failed ({'; '.join(failures)}). Put the official files there, or name another folder with "
         f"--data-dir or $TUTELAGE_DATA."
     )
 

@@ -136,6 +136,19 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
     return made
 
 
+def load_optimizees(names: Sequence[str], split: Split, data_dir: str | Path | None = None) -> dict[str, Optimizee]:
+    """Optimizees by name, `small-problems` in full. All names are checked before any data are fetched.
+
+    Raises:
+        ValueError: as `optimizee`.
+        DataError: as `optimizee`.
+    """
+    names = expand(names)
+    for name in names:
+        check_optimizee_name(name)
+    return {name: optimizee(name, split, data_dir) for name in names}
+
+
 def _first(data: Dataset, examples: str, name: str) -> Dataset:
     """The first examples of a split, which are as good as any others: the data sets come shuffled."""
     if not examples.isdecimal() or not 1 <= int(examples) <= len(data.labels):

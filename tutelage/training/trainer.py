@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-from ..optimizees import Optimizee, expand, optimizee
+from ..optimizees import Optimizee, expand, load_optimizees
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
 from .card import provenance, write_card
 from .config import TrainingConfig
@@ -262,9 +262,10 @@ def train(
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
     directory = RunDirectory(run)
     settings = directory.config() if config is None else config
-    problems = _load(settings.on, data_dir)
-    validated = _load(settings.validate_on, data_dir) if settings.validate_on else problems
     create_learned(settings.optimizer, jax.random.key(0))
+    loaded = load_optimizees(settings.optimizees, "train", data_dir)
+    problems = {name: loaded[name] for name in expand(settings.on)}
+    validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if config is not None:
         directory.create(config)
     trainer = _Trainer(directory, settings, problems, validated)
@@ -283,7 +284,3 @@ def train(
     trainer.save(state)
     write_card(directory, settings, state.epoch, state.best_epoch, state.diverged)
     return load_weights(directory.weights)[0]
-
-
-def _load(names: Sequence[str], data_dir: str | Path | None) -> dict[str, Optimizee]:
-    return {name: optimizee(name, "train", data_dir) for name in expand(names)}
