@@ -10,6 +10,8 @@ AdamW's learning rate is searched with 2 seeds, by the training loss.
 
 import argparse
 import math
+import sys
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -23,9 +25,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 import tutelage
-from examples.my_optimizee import create as text
 from tutelage.evaluation.rollout import advance_rollout, start_rollout
 from tutelage.optimizees import Optimizee
+
+sys.path.append(str(Path(__file__).parents[1]))  # for the example
 
 STEPS, SEEDS, TUNING_SEEDS, LAST, BATCHES = 2_000, 5, 2, 100, 50
 TAUGHT = ("tutelage-1", "rnnprop-cl-il", "rnnprop", "l2o-dm-cl-il")
@@ -99,7 +102,7 @@ def words(split: str, _) -> Words:
 
 
 MODELS = {
-    "text": lambda split, _: text(split),
+    "text": lambda split, _: tutelage.optimizee("examples.my_optimizee:create", split),
     "tabular": tabular,
     "cnn": lambda split, folder: tutelage.optimizee("conv-cifar", split, folder),
     "words": words,
