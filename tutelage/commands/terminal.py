@@ -121,7 +121,7 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
     if as_json:
         print(json.dumps({"results": summary.to_dicts(), **more}))
         return
-    table = Table(Column("optimizer", overflow="fold"), "optimizee", "final log-loss", "seeds", "ms per step")
+    table = Table(Column("optimizer", overflow="fold"), "optimizee", "final log-loss", "seeds", "ms/step")
     for row in summary.iter_rows(named=True):
         table.add_row(
             row["optimizer"],
