@@ -1,4 +1,4 @@
-"""Benchmarks are not timed here, but each can be started as its first lines say, from a folder without the library."""
+"""Benchmarks are not timed here, but each starts as its first lines say, without the repository in Python's path."""
 
 import runpy
 import sys
