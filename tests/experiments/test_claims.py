@@ -31,6 +31,7 @@ def verdict(claim, results, steps=None):
         ([-5.0, -4.0, -6.0, -5.5], "holds"),
         ([-1.0, -0.5, -2.0, -1.2], "does not hold"),
         ([-3.0, -2.0, -4.5, -3.0], "undecided"),
+        ([-3.0, -2.2, -4.0, -3.4], "does not hold"),  # the same losses, as of the same weights
     ],
 )
 def test_paired_by_seed(better, outcome):

@@ -2,7 +2,7 @@
 
 Runs with the same seed start from the same parameters and see the same batches, so two optimizers are compared by the
 differences of their final log-losses, seed by seed. A claim holds on an optimizee where the whole 95 % confidence
-interval of the mean difference (Student's t) is below 0, does not hold where it is above 0, and is undecided otherwise.
+interval of the mean difference (Student's t) is below 0, does not hold where none of it is, and is undecided otherwise.
 Where a run diverged there is no difference to average: then the sign test decides, at the same level, counting a
 diverged run as worse than any other. A claim on an optimizer that is not in the table yet is unfinished.
 """
@@ -91,7 +91,7 @@ def _paired_t(differences: np.ndarray) -> tuple[Outcome, str]:
     if interval is None:
         return "undecided", f"difference {differences.mean():.2f} (1 seed)"
     low, high = interval
-    outcome: Outcome = "holds" if high < 0 else "does not hold" if low > 0 else "undecided"
+    outcome: Outcome = "holds" if high < 0 else "does not hold" if low >= 0 else "undecided"
     return outcome, f"difference {differences.mean():.2f}, from {low:.2f} to {high:.2f} ({len(differences)} seeds)"
 
 
