@@ -27,7 +27,7 @@ from .record import load_about
 
 _CARD = """# {name}
 
-{architecture}, taught on {on}: {epochs:,} epochs, {inner_steps:,} steps of optimizees, {minutes:.0f} minutes
+{architecture}, taught on {on}: {epochs:,} epochs, {inner_steps:,} steps of optimizees, {minutes}
 ({backend}). The weights are those after epoch {epoch:,}, whose loss on fresh optimizees was {loss:.4g} after {steps:,}
 steps.
 
@@ -113,6 +113,7 @@ def read_table(path: Path, name: str, run: Path) -> pl.DataFrame:
 def _card(name: str, summary: pl.DataFrame) -> str:
     _, provenance = load_weights(zoo_weights(name))
     config, log = TrainingConfig.from_dict(provenance["config"]), provenance["training"]
+    minutes = round(log["seconds"] / 60)
     measured = summary.filter(optimizer=name).to_dicts()
     best = [best_hand_designed(summary.filter(optimizee=row["optimizee"], steps=row["steps"])) for row in measured]
     pairs = list(zip(measured, best, strict=True))
@@ -130,7 +131,7 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         on=", ".join(config.on),
         epochs=log["epochs"],
         inner_steps=log["inner_steps"],
-        minutes=log["seconds"] / 60,
+        minutes=f"{minutes} minute{'s' * (minutes != 1)}",
         backend=provenance["backend"],
         epoch=provenance["epoch"],
         loss=provenance["validation_loss"],
