@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-# Nearly all the time goes into compiling programs that run once. XLA_FLAGS= tests what users get, in far more time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+from tests.compiling import NOTHING
+
+os.environ.setdefault("XLA_FLAGS", NOTHING)
 
 import jax
 import numpy as np

@@ -15,9 +15,6 @@ from tutelage.optimizers import L2ODM, LSTM, CoordinatewiseOptimizer
 from tutelage.training.objective import SEGMENT_LENGTH
 from tutelage.training.parallel import TASKS, training_mesh
 
-# For processes that run long enough for it to pay, other than the tests themselves (conftest.py).
-OPTIMIZE_A_LITTLE = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-
 
 class Quadratic(Optimizee):
     """0.5 |θ - c|² + noise · θ with batches of noise; starts at ones times `start`."""

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import tutelage
-from tests.problems import OPTIMIZE_A_LITTLE, Quadratic, assert_trees_close
+from tests.compiling import A_LITTLE
+from tests.problems import Quadratic, assert_trees_close
 from tutelage.evaluation import describe, plot_curves, summarize
 from tutelage.evaluation.rollout import map_runs
 from tutelage.evaluation.tune import rate_at
@@ -151,7 +152,7 @@ def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path)
     weights = str(Path(os.environ["TUTELAGE_ORACLE"]) / "l2o_dm.npz")
     out = subprocess.run(
         [sys.executable, "-m", "tutelage.cli", "evaluate", weights, "--steps", "1000", "--seeds", "1", "--json"],
-        env=os.environ | {"XLA_FLAGS": OPTIMIZE_A_LITTLE},  # 1,000 steps
+        env=os.environ | {"XLA_FLAGS": A_LITTLE},  # 1,000 steps
         capture_output=True,
         check=True,
     ).stdout

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.problems import OPTIMIZE_A_LITTLE
+from tests.compiling import A_LITTLE
 from tutelage import cli
 from tutelage.evaluation.evaluate import to_table
 from tutelage.experiments import campaign, render
@@ -39,7 +39,7 @@ def environment(tmp_path):
     kept = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": OPTIMIZE_A_LITTLE,
+        "XLA_FLAGS": A_LITTLE,
         "JAX_NUM_CPU_DEVICES": "1",
     }
     return os.environ | kept

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
-from numpy.typing import NDArray
 
-Numbers = Float[NDArray[np.floating], "..."]
+Numbers = Float[np.ndarray, "..."]
 
 SIZE = 0.01
 """Of the gradients in all histories."""
