@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 from tests.compiling import A_LITTLE
 from tutelage import cli
 from tutelage.evaluation.evaluate import to_table
-from tutelage.experiments import campaign, render
+from tutelage.experiments import campaign, render, ship
 from tutelage.experiments.campaign import PartsFailedError, run_parts
 from tutelage.experiments.devices import Devices
 from tutelage.experiments.experiment_file import load_experiment
@@ -26,7 +26,6 @@ from tutelage.experiments.parts import Baseline, Part, Place, Trained
 from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record
 from tutelage.experiments.scale import SCALES, find_scale
-from tutelage.experiments.ship import read_table
 from tutelage.training.card import TrainingLog
 
 KILLS = 20
@@ -148,11 +147,25 @@ def test_a_report_is_made_from_tables_alone(tmp_path):
     assert page.count("<details>") == 3
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(h""", page), "needs other files"
     assert render("fig7a", "small", tmp_path).read_text() == page
-    shipped = read_table(tmp_path / "reports" / "fig7a-small", "tutelage-1", tmp_path)
+    shipped = ship.read_table(tmp_path / "reports" / "fig7a-small", "tutelage-1", tmp_path)
     assert {"l2o-dm-cl-il", "adam:learning_rate=0.01"} <= set(shipped["optimizer"])
     assert "adam" not in set(shipped["optimizer"])
     with pytest.raises(FileNotFoundError, match="no results of an experiment"):
         render("fig3", "small", tmp_path)
+
+
+def test_a_report_is_known_to_be_on_another_training_run(tmp_path, monkeypatch):
+    plan = make_plan(load_experiment("fig7a"), SCALES["small"])
+    save(plan, made_up(plan), tmp_path)
+
+    def read(log: TrainingLog):
+        monkeypatch.setattr(ship, "training_log", lambda run: log)
+        return ship.read_table(tmp_path / "reports" / "fig7a-small", "l2o-dm-cl-il", tmp_path)
+
+    assert len(read(TrainingLog(7, 5, 1234, math.nextafter(60.0, 61.0))))
+    for other in (TrainingLog(7, 4, 1234, 60.0), TrainingLog(7, 5, 1234, 60.1)):
+        with pytest.raises(ValueError, match="on another training run called l2o-dm-cl-il"):
+            read(other)
 
 
 def test_a_failing_part_does_not_take_the_others_along(tmp_path):

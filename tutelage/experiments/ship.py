@@ -3,6 +3,7 @@
 python -m tutelage.experiments.ship NAME RUN [TABLE.parquet or folder of a report ...]
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from ..evaluation import best_hand_designed, describe, is_hand_designed, last_wi
 from ..files import write_whole
 from ..optimizers import load_weights, save_weights
 from ..training import TrainingConfig
-from ..training.card import training_log
+from ..training.card import TrainingLog, training_log
 from ..training.config import without_none
 from ..training.run_directory import RunDirectory
 from ..weights import read_weights
@@ -103,11 +104,16 @@ def read_table(path: Path, name: str, run: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     about = load_about(path)
     taught = about["training"].get(name)
-    if taught and not asdict(training_log(RunDirectory(run))).items() <= taught.items():
+    if taught and not _is_of(training_log(RunDirectory(run)), taught):
         raise ValueError(f"{path} is a report on another training run called {name} than {run}.")
     full = {(row["name"], row["optimizee"]): row["best"] for row in about["tuned"]}
     parts = pl.read_parquet(path / REPORTED).partition_by("optimizer", "optimizee", as_dict=True).items()
     return pl.concat(table.with_columns(optimizer=pl.lit(full.get(which, which[0]))) for which, table in parts)
+
+
+def _is_of(log: TrainingLog, taught: dict[str, Any]) -> bool:
+    seconds = math.isclose(log.seconds, taught["seconds"])  # summed otherwise by other versions of Python
+    return seconds and asdict(log).items() <= (taught | {"seconds": log.seconds}).items()
 
 
 def _card(name: str, summary: pl.DataFrame) -> str:
