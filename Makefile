@@ -31,6 +31,7 @@ test: lint
 benchmark: .venv/installed-dev
 	$(BIN)/python benchmarks/unroll.py
 	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/tasks.py
 	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/convolutions.py
 	$(BIN)/python benchmarks/step.py

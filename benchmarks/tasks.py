@@ -1,6 +1,6 @@
 """Meta-training throughput with several optimizees at once, beside what the devices do in one large product.
 
-    python benchmarks/tasks.py --data-dir DATA [--tasks 1 4 16] [--repetitions 5]
+    python benchmarks/tasks.py --data-dir DATA [--tasks 1 16] [--repetitions 3]
 
 L2O-DM on mlp-orig, epochs of 1,000 steps. The arithmetic is counted by hand: the matrix products of a step, its
 gradient and its meta-gradient, the forward pass once more among them; not the tanhs. The large product is of single
@@ -54,8 +54,8 @@ def large_product(size: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
-    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--product", type=int, default=2048, help="rows of the large product")
     arguments = parser.parse_args()
 
