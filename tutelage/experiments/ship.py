@@ -29,7 +29,7 @@ from .record import load_about
 _CARD = """# {name}
 
 {architecture}, taught on {on}: {epochs:,} epochs, {inner_steps:,} steps of optimizees, {minutes}
-({backend}). The weights are those after epoch {epoch:,}, whose loss on fresh optimizees was {loss:.4g} after {steps:,}
+on {devices}. The weights are those after epoch {epoch:,}, whose loss on fresh optimizees was {loss:.4g} after {steps:,}
 steps.
 
 ## Results
@@ -50,9 +50,9 @@ Where it was not measured, nothing is known.
 
 ## Teach it again
 
-    tutelage train RUN --like {name}
+    {environment}tutelage train RUN --like {name}
 
-Bit for bit on the same machine with the same versions: {versions}.
+Bit for bit on the same machine with as many devices and the same versions: {versions}.
 
 ```toml
 {settings}
@@ -130,6 +130,7 @@ def _card(name: str, summary: pl.DataFrame) -> str:
     failures = [
         f"- {row['optimizee']}, {row['steps']:,} steps: {why}" for row, other in pairs if (why := _failure(row, other))
     ]
+    devices, backend = provenance["devices"], provenance["backend"]
     versions = (f"{package} {number}" for package, number in provenance["versions"].items())
     return _CARD.format(
         name=name,
@@ -138,7 +139,8 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         epochs=log["epochs"],
         inner_steps=log["inner_steps"],
         minutes=f"{minutes} minute{'s' * (minutes != 1)}",
-        backend=provenance["backend"],
+        devices=f"{devices} {backend} device{'s' * (devices != 1)}",
+        environment=f"JAX_NUM_CPU_DEVICES={devices} " * (backend == "cpu"),
         epoch=provenance["epoch"],
         loss=provenance["validation_loss"],
         steps=provenance["validation_steps"],

@@ -13,7 +13,7 @@ from .run_directory import CARD, RunDirectory
 
 
 def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -> dict[str, Any]:
-    """The header of a weights file: settings, versions, and the validation that chose these weights."""
+    """The header of a weights file: settings, versions, devices, and the validation that chose these weights."""
     return {
         "config": asdict(config),
         "epoch": epoch,
@@ -21,6 +21,7 @@ def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -
         "validation_steps": validation["validation_steps"],
         "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},
         "backend": jax.default_backend(),
+        "devices": jax.device_count(),
     }
 
 
