@@ -67,6 +67,8 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
     lines = [line for line in card.splitlines() if line.startswith("| mlp-digits |")]
     assert [line.endswith("(sgd:learning_rate=3) |") for line in lines] == [False, True]
     assert "2 epochs, 200 steps of optimizees" in card
+    assert "on 2 cpu devices." in card
+    assert "    JAX_NUM_CPU_DEVICES=2 tutelage train RUN --like mine\n" in card
 
     metrics = RunDirectory(tmp_path / "run").metrics
     metrics.write_text(metrics.read_text() + metrics.read_text().splitlines()[-2] + "\n")  # it went on, for nothing
