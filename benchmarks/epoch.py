@@ -24,21 +24,25 @@ from tutelage.training.unroll import BlockwiseUnroll
 UNROLLS = (0, 20, 100, 200, 500, 1000)
 
 
+def prepare(num_tasks: int, data_dir: str | None):
+    """The compiled epoch on mlp-orig for so many optimizees at once, and a call of it as a function of its steps."""
+    mesh = training_mesh(num_tasks, cuts_coordinates=True)
+    meta = make_meta_optimizer("adam:learning_rate=0.001", None, None)
+    epoch = make_epoch(meta, num_tasks, mesh)
+    optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
+    state = replicate(meta.init(optimizer), mesh)
+    unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=data_dir)), mesh)
+    return epoch, lambda steps: epoch(optimizer, state, unroll, jax.random.key(1), steps // SEGMENT_LENGTH)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()
 
-    mesh = training_mesh(1, cuts_coordinates=True)
-    meta = make_meta_optimizer("adam:learning_rate=0.001", None, None)
-    epoch = make_epoch(meta, 1, mesh)
-    optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
-    state = replicate(meta.init(optimizer), mesh)
-    unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=arguments.data_dir)), mesh)
-    key = jax.random.key(1)
-
-    calls = {str(steps): partial(epoch, optimizer, state, unroll, key, steps // SEGMENT_LENGTH) for steps in UNROLLS}
+    epoch, run = prepare(1, arguments.data_dir)
+    calls = {str(steps): partial(run, steps) for steps in UNROLLS}
     medians = interleaved_medians(calls, arguments.repetitions)
     segment = medians["20"] - medians["0"]
     print(f"{describe_run(arguments.repetitions)}\n")

@@ -12,35 +12,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from epoch import prepare
 from jax.sharding import NamedSharding, PartitionSpec
 from timing import describe_run, interleaved_medians
 
-from tutelage.optimizees import optimizee
-from tutelage.optimizers import L2ODM
-from tutelage.training.epoch import make_epoch
-from tutelage.training.objective import SEGMENT_LENGTH
-from tutelage.training.parallel import TASKS, replicate, training_mesh
-from tutelage.training.trainer import make_meta_optimizer
-from tutelage.training.unroll import BlockwiseUnroll
+from tutelage.training.parallel import TASKS, training_mesh
 
 STEPS = 1000
+ROWS = 4096  # of the large product
 WEIGHTS = 784 * 20 + 20 * 10
 COORDINATES = WEIGHTS + 20 + 10
 BATCH = 128
 CELLS = (2 + 20) * 80 + (20 + 20) * 80 + 20
 # Of a matrix product forward: 2; of its derivatives: 4. The cells run forward, forward again, and backward.
 OPERATIONS = BATCH * WEIGHTS * (2 + 4) + COORDINATES * CELLS * (2 + 2 + 4)
-
-
-def epoch_calls(num_tasks: int, data_dir: str | None):
-    """An epoch of so many optimizees, as a function without arguments."""
-    mesh = training_mesh(num_tasks, cuts_coordinates=True)
-    meta = make_meta_optimizer("adam:learning_rate=0.001", None, None)
-    optimizer = replicate(L2ODM.create(jax.random.key(0)), mesh)
-    state = replicate(meta.init(optimizer), mesh)
-    unroll = replicate(BlockwiseUnroll(optimizee("mlp-orig", data_dir=data_dir)), mesh)
-    epoch = make_epoch(meta, num_tasks, mesh)
-    return partial(epoch, optimizer, state, unroll, jax.random.key(1), STEPS // SEGMENT_LENGTH)
 
 
 def large_product(size: int):
@@ -56,15 +41,14 @@ def main() -> None:
     parser.add_argument("--data-dir")
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--product", type=int, default=2048, help="rows of the large product")
     arguments = parser.parse_args()
 
-    calls = {str(tasks): epoch_calls(tasks, arguments.data_dir) for tasks in arguments.tasks}
-    calls["product"] = large_product(arguments.product)
+    calls = {str(tasks): partial(prepare(tasks, arguments.data_dir)[1], STEPS) for tasks in arguments.tasks}
+    calls["product"] = large_product(ROWS)
     medians = interleaved_medians(calls, arguments.repetitions)
-    limit = 2 * arguments.product**3 * jax.device_count() / medians["product"] / 1e9
+    limit = 2 * ROWS**3 * jax.device_count() / medians["product"] / 1e9
     print(f"{describe_run(arguments.repetitions)}: {jax.devices()[0].device_kind}\n")
-    print(f"A product of {arguments.product} rows: {limit:,.0f} GFLOP/s\n")
+    print(f"A product of {ROWS} rows: {limit:,.0f} GFLOP/s\n")
     print("| optimizees at once | ms per inner step | inner steps × optimizees a second | GFLOP/s | of the product's |")
     print("|---|---|---|---|---|")
     for tasks in arguments.tasks:
