@@ -119,7 +119,6 @@ def _is_of(log: TrainingLog, taught: dict[str, Any]) -> bool:
 def _card(name: str, summary: pl.DataFrame) -> str:
     _, provenance = load_weights(zoo_weights(name))
     config, log = TrainingConfig.from_dict(provenance["config"]), provenance["training"]
-    minutes = round(log["seconds"] / 60)
     measured = summary.filter(optimizer=name).to_dicts()
     best = [best_hand_designed(summary.filter(optimizee=row["optimizee"], steps=row["steps"])) for row in measured]
     pairs = list(zip(measured, best, strict=True))
@@ -138,8 +137,8 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         on=", ".join(config.on),
         epochs=log["epochs"],
         inner_steps=log["inner_steps"],
-        minutes=f"{minutes} minute{'s' * (minutes != 1)}",
-        devices=f"{devices} {backend} device{'s' * (devices != 1)}",
+        minutes=_count(round(log["seconds"] / 60), "minute"),
+        devices=_count(devices, f"{backend} device"),
         environment=f"JAX_NUM_CPU_DEVICES={devices} " * (backend == "cpu"),
         epoch=provenance["epoch"],
         loss=provenance["validation_loss"],
@@ -149,6 +148,10 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         versions=", ".join(versions),
         settings=tomli_w.dumps(without_none(provenance["config"])).strip(),
     )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _said(row: dict[str, Any] | None) -> str:
