@@ -21,7 +21,9 @@ NAMES = zoo_names()
 @pytest.mark.parametrize("name", NAMES)
 def test_each_works_as_an_optimizer(name):
     problem = tutelage.optimizee("mlp-digits")
-    losses, _ = tutelage.rollout(tutelage.load(name), problem, jax.random.key(0), 100)
+    scheduled = tutelage.optimizer(name).scheduled
+    optimizer = tutelage.load(name, num_steps=100 if scheduled else None)
+    losses, _ = tutelage.rollout(optimizer, problem, jax.random.key(0), 100)
     assert losses[-1] < losses[0]
     assert zoo_weights(name).stat().st_size < 100_000
 

@@ -62,3 +62,19 @@ def read_weights(path: str | Path, framework: str) -> tuple[dict[str, Any], dict
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} does not hold weights of a learned optimizer in a format that this version knows.")
     return arrays, header
+
+
+def check_num_steps(name_or_path: str | Path, scheduled: bool, num_steps: int | None) -> None:
+    """Nothing, if a number of steps was given where the optimizer needs one.
+
+    Raises:
+        ValueError: there is none, one too much, or an impossible one.
+    """
+    if scheduled and num_steps is None:
+        raise ValueError(
+            f"{name_or_path} follows a schedule: say how many steps you will take, as in num_steps=10_000."
+        )
+    if not scheduled and num_steps is not None:
+        raise ValueError(f"{name_or_path} follows no schedule: leave num_steps out.")
+    if num_steps is not None and num_steps < 1:
+        raise ValueError(f"num_steps must be 1 or more, not {num_steps}.")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tutelage.interop import load_learned
 from tutelage.optimizers import ARCHITECTURES, L2OScale, create_learned, save_weights
 from tutelage.torch import LearnedOptimizer
 from tutelage.weights import find_weights
@@ -39,6 +40,11 @@ def weights(request, tmp_path):
 def parameters(dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     return [torch.nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in ((6, 4), (4,), ())]
+
+
+def begin(params, name, **settings):
+    """A taught optimizer, for 1,000 steps if it has to know."""
+    return LearnedOptimizer(params, name, num_steps=1_000 if load_learned(name).scheduled else None, **settings)
 
 
 def closure(params, optimizer):
@@ -80,7 +86,8 @@ def test_the_same_numbers_as_jax(weights, monkeypatch):
     monkeypatch.setattr("tutelage.torch.rule._PIECE", 25)
     path, learned = weights
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
-    optimizer = LearnedOptimizer(params, path)
+    optimizer = begin(params, path)
+    learned = learned.for_steps(1_000)
     state = learned.init([jnp.zeros(shape) for shape in SHAPES])
     if isinstance(learned, L2OScale):  # it begins at random
         rates = np.array(state.coordinates.log_learning_rate)
@@ -134,7 +141,7 @@ torch.testing.assert_close(*ends)
 @pytest.mark.parametrize("name", zoo_names())
 def test_all_of_the_zoo_lower_the_loss(name):
     params = parameters()
-    losses = train(params, LearnedOptimizer(params, name), steps=100)
+    losses = train(params, begin(params, name), steps=100)
     assert losses[-1] < losses[0]
 
 
@@ -142,7 +149,7 @@ def test_all_of_the_zoo_lower_the_loss(name):
 def test_resume_from_a_saved_state_bit_for_bit(weights, dtype):
     path, _ = weights
     params = parameters(dtype)
-    optimizer = LearnedOptimizer(params, path)
+    optimizer = begin(params, path)
     train(params, optimizer)
     file = io.BytesIO()
     torch.save({"params": values(params), "optimizer": optimizer.state_dict()}, file)
@@ -151,17 +158,30 @@ def test_resume_from_a_saved_state_bit_for_bit(weights, dtype):
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     again = [torch.nn.Parameter(p) for p in saved["params"]]
-    resumed = LearnedOptimizer(again, path)
+    resumed = begin(again, path)
     resumed.load_state_dict(saved["optimizer"])
     train(again, resumed)
     assert_equal(again, params)
     assert all(resumed.state[p]["coordinates"].dtype == torch.float32 for p in again)
 
 
+def test_one_with_a_schedule_stands_still_when_it_is_over(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_weights(path, create_learned("scheduled-momentum", jax.random.key(1)), "scheduled-momentum", {})
+    params = parameters()
+    with pytest.raises(ValueError, match="say how many steps"):
+        LearnedOptimizer(params, path)
+    with pytest.raises(ValueError, match="1 or more"):
+        LearnedOptimizer(params, path, num_steps=0)
+    optimizer = LearnedOptimizer(params, path, num_steps=5)
+    losses = train(params, optimizer, steps=8)
+    assert losses[4] < losses[3] and losses[5] == losses[6] == losses[7]
+
+
 def test_copies_and_pickles_go_on_alike(weights):
     path, _ = weights
     params = parameters()
-    optimizer = LearnedOptimizer(params, path)
+    optimizer = begin(params, path)
     train(params, optimizer)
     copied = copy.deepcopy(optimizer)
     pickled = pickle.loads(pickle.dumps(optimizer))
@@ -198,7 +218,7 @@ def test_lr_is_a_factor_per_group_that_schedulers_change():
 def test_parameters_without_gradient_are_skipped_and_later_ones_join(weights):
     path, _ = weights
     params = parameters()
-    optimizer = LearnedOptimizer(params[:2], path)
+    optimizer = begin(params[:2], path)
     params[1].requires_grad_(False)
     before = values(params)
     train(params, optimizer, steps=3)
@@ -220,7 +240,7 @@ def test_parameters_without_gradient_are_skipped_and_later_ones_join(weights):
 def test_a_gradient_that_is_not_finite_changes_nothing(weights):
     path, _ = weights
     params = parameters()
-    optimizer = LearnedOptimizer(params, path)
+    optimizer = begin(params, path)
     train(params, optimizer)
     before, state = values(params), copy.deepcopy(optimizer.state_dict()["state"])
     for bad in torch.nan, torch.inf, -torch.inf:
@@ -260,9 +280,9 @@ def test_gradient_scaler():
 def test_state_in_bfloat16_takes_half_and_ends_near(weights):
     path, _ = weights
     params, full = parameters(), parameters()
-    optimizer = LearnedOptimizer(params, path, state_dtype=torch.bfloat16)
+    optimizer = begin(params, path, state_dtype=torch.bfloat16)
     train(params, optimizer, steps=20)
-    exact = LearnedOptimizer(full, path)
+    exact = begin(full, path)
     train(full, exact, steps=20)
     half, whole = optimizer.state[params[0]]["coordinates"], exact.state[full[0]]["coordinates"]
     assert 2 * half.nbytes == whole.nbytes
@@ -298,6 +318,8 @@ def test_weights_that_will_not_do(tmp_path):
     params = parameters()
     with pytest.raises(ValueError, match="did you mean rnnprop"):
         LearnedOptimizer(params, "rnnprob")
+    with pytest.raises(ValueError, match="rnnprop-cl-il follows no schedule"):
+        LearnedOptimizer(params, ONE, num_steps=10)
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         LearnedOptimizer(params, tmp_path / "none.safetensors")
     whole = find_weights(ONE).read_bytes()

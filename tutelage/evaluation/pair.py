@@ -14,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ..optimizees import Optimizee
+from ..optimizers import for_steps
 from .rollout import Optimizer, RolloutState, advance_rollout, map_runs, start_rollout, window_means
 from .store import EvaluationStore
 
@@ -97,6 +98,7 @@ def evaluate_pair(
     if num_seeds < 1:
         raise ValueError(f"The number of seeds must be 1 or more, not {num_seeds}.")
     windows = num_steps // WINDOW
+    optimizer = for_steps(optimizer, num_steps)
     key = "" if store is None else fingerprint(optimizer, problem, num_seeds)
     kept = None if store is None else store.load(key)
     if kept is not None and len(kept.losses) >= windows:
@@ -139,7 +141,8 @@ def fingerprint(optimizer: Optimizer, problem: Optimizee, num_seeds: int) -> str
     """What determines the losses, as a hash: the program of a window, as lowered for this backend, and its inputs.
 
     So a changed hyperparameter, weight, image or line of the update rule gives another one. The seeds' number counts,
-    as a batched program may round differently; the steps' does not, as a longer run begins with the shorter one.
+    as a batched program may round differently; the steps' does not, as a longer run begins with the shorter one; but
+    the program of an optimizer with a schedule has it.
     """
     arrays, static = eqx.partition((optimizer, problem), eqx.is_array)
 

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..optimizees import Optimizee
-from ..optimizers import start_optimizer
+from ..optimizers import for_steps, start_optimizer
 
 Optimizer = Any  # anything with optax's init and update
 
@@ -68,13 +68,14 @@ def rollout(
     """Run `optimizer` on a fresh start of `optimizee` for `num_steps` steps.
 
     Args:
-        optimizer: anything with optax's `init` and `update`.
+        optimizer: anything with optax's `init` and `update`; a learned one with a schedule follows it for these steps.
         key: determines the start and all batches.
 
     Returns:
         The loss at each step, on its batch and before its update, and the final parameters. A run that diverges
         goes on with losses that are not finite.
     """
+    optimizer = for_steps(optimizer, num_steps)
     state, losses = advance_rollout(optimizer, optimizee, start_rollout(optimizer, optimizee, key), num_steps)
     return losses, state.params
 

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int, PyTree
 
 from ..optimizers import LearnedOptimizer
+from ..weights import check_num_steps
 from .loading import load_learned
 from .sharding import explicit_mesh, left_to_the_compiler, shardings_of, shardings_of_state
 
@@ -28,6 +29,7 @@ class TaughtState(NamedTuple):
 def load(
     name_or_path: str | Path,
     *,
+    num_steps: int | None = None,
     scale: float | optax.Schedule = 1.0,
     state_dtype: DTypeLike = jnp.float32,
 ) -> optax.GradientTransformationExtraArgs:
@@ -35,6 +37,7 @@ def load(
 
     Args:
         name_or_path: a name in the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
+        num_steps: how many steps you will take; for those that follow a schedule, as `tutelage-2` does, and only those.
         scale: factor of the updates, or a schedule from the number of the step to one; there is no learning rate.
         state_dtype: of the arrays of the state between steps; `jnp.bfloat16` halves its memory. Steps compute in
             single precision.
@@ -45,9 +48,12 @@ def load(
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: an unknown name, or what is there is damaged or something else.
+        ValueError: an unknown name, what is there is damaged or something else, or a schedule without a number of
+            steps or the other way round.
     """
-    taught = as_transformation(load_learned(name_or_path), state_dtype)
+    learned = load_learned(name_or_path)
+    check_num_steps(name_or_path, learned.scheduled, num_steps)
+    taught = as_transformation(learned if num_steps is None else learned.for_steps(num_steps), state_dtype)
     if callable(scale):
         return optax.chain(taught, optax.scale_by_schedule(scale))
     return taught if scale == 1.0 else optax.chain(taught, optax.scale(scale))

@@ -6,9 +6,10 @@ from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
-from .learned import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
+from .learned import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, for_steps, start_optimizer
 from .lstm import LSTM
 from .rnnprop import RNNProp
+from .scheduled_momentum import ScheduledMomentum
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,8 +23,10 @@ __all__ = [
     "L2OScale",
     "LearnedOptimizer",
     "RNNProp",
+    "ScheduledMomentum",
     "create_learned",
     "find_architecture",
+    "for_steps",
     "load_weights",
     "parse_hand_designed",
     "save_weights",

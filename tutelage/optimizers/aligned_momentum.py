@@ -88,8 +88,7 @@ class AlignedMomentum(LearnedOptimizer):
     @staticmethod
     def create(key: PRNGKeyArray) -> "AlignedMomentum":
         """Numbers found by hand, each off by a random twentieth or so."""
-        noise = 0.05 * jax.random.normal(key, (len(_START),), jnp.float32)
-        return AlignedMomentum(**{name: start + x for (name, start), x in zip(_START.items(), noise, strict=True)})
+        return AlignedMomentum(**start_near(key))
 
     def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> AlignedMomentumState:
         zeros = jnp.zeros(sum(leaf.size for leaf in jax.tree.leaves(params)), self.log_rate.dtype)
@@ -142,6 +141,12 @@ class AlignedMomentum(LearnedOptimizer):
         updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state
+
+
+def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]]:
+    """The weights that were found by hand, with `others` in place of some, each off by a random twentieth or so."""
+    noise = 0.05 * jax.random.normal(key, (len(_START),), jnp.float32)
+    return {name: start + x for (name, start), x in zip((_START | others).items(), noise, strict=True)}
 
 
 def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:

@@ -21,6 +21,7 @@ from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
 from .learned import LearnedOptimizer
 from .rnnprop import RNNProp
+from .scheduled_momentum import ScheduledMomentum
 
 Create = Callable[[PRNGKeyArray], LearnedOptimizer]
 
@@ -30,6 +31,7 @@ ARCHITECTURES: dict[str, Create] = {
     "l2o-scale": L2OScale.create,
     "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
     "aligned-momentum": AlignedMomentum.create,
+    "scheduled-momentum": ScheduledMomentum.create,
 }
 
 

@@ -1,7 +1,7 @@
 """What every learned optimizer is: an optax transformation whose weights are a pytree."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,6 +21,13 @@ class LearnedOptimizer(eqx.Module):
 
     The methods are those of `optax.GradientTransformationExtraArgs`. Updates are to be added to the parameters.
     """
+
+    scheduled: ClassVar[bool] = False
+    """Whether the rule follows a schedule for a number of steps that is known before: see `for_steps`."""
+
+    def for_steps(self, num_steps: int) -> "LearnedOptimizer":
+        """The rule for a run of this many steps; the same for any, but where it is `scheduled`."""
+        return self
 
     @abstractmethod
     def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> State:
@@ -44,6 +51,11 @@ def start_optimizer(optimizer: Any, params: PyTree, key: PRNGKeyArray) -> State:
     if isinstance(optimizer, LearnedOptimizer):
         return optimizer.init(params, key=jax.random.fold_in(key, 1))
     return optimizer.init(params)
+
+
+def for_steps(optimizer: Any, num_steps: int) -> Any:
+    """Any optimizer for a run of this many steps."""
+    return optimizer.for_steps(num_steps) if isinstance(optimizer, LearnedOptimizer) else optimizer
 
 
 class CoordinatewiseOptimizer(LearnedOptimizer):

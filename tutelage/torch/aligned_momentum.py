@@ -69,6 +69,17 @@ class AlignedMomentum(Rule):
         return moves
 
 
+class ScheduledMomentum(AlignedMomentum):
+    """The same with updates that fall to 0 over `num_steps`; see `tutelage.optimizers.scheduled_momentum`."""
+
+    scheduled = True
+
+    def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
+        moves = super().step(gradients, batch)
+        step = batch.problem[-1]
+        return moves.mul_((1 - (step - 1) / self.num_steps).clamp(min=0))
+
+
 def _vanished(size: Float[Tensor, " n"], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
     """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
     whole = torch.linalg.vector_norm(size) / math.sqrt(len(size))

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..weights import find_weights, read_weights
-from .aligned_momentum import AlignedMomentum
+from ..weights import check_num_steps, find_weights, read_weights
+from .aligned_momentum import AlignedMomentum, ScheduledMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale, L2OScaleAsReleased
 from .rnnprop import RNNProp
@@ -15,15 +15,20 @@ ARCHITECTURES: dict[str, type[Rule]] = {
     "l2o-scale": L2OScale,
     "l2o-scale-as-released": L2OScaleAsReleased,
     "aligned-momentum": AlignedMomentum,
+    "scheduled-momentum": ScheduledMomentum,
 }
 
 
-def load_rule(name_or_path: str | Path) -> Rule:
+def load_rule(name_or_path: str | Path, num_steps: int | None) -> Rule:
     """A taught update rule: of the zoo, a run directory or a `.safetensors` file.
+
+    Args:
+        num_steps: to be taken; for rules that follow a schedule, None for others.
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: an unknown name, or what is there is damaged or something else.
+        ValueError: an unknown name, what is there is damaged or something else, or a schedule without a number of
+            steps or the other way round.
     """
     path = find_weights(name_or_path)
     if path.suffix == ".npz":
@@ -38,4 +43,7 @@ def load_rule(name_or_path: str | Path) -> Rule:
     kind = ARCHITECTURES[architecture]
     if {name: tuple(array.shape) for name, array in weights.items()} != kind.shapes:
         raise ValueError(f"{path}: its arrays are not those of {architecture}.")
-    return kind(weights)
+    check_num_steps(name_or_path, kind.scheduled, num_steps)
+    rule = kind(weights)
+    rule.num_steps = num_steps or 0
+    return rule

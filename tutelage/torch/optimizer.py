@@ -25,22 +25,31 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, name_or_path: str | Path, *, lr: float = 1.0, state_dtype: torch.dtype = torch.float32
+        self,
+        params: ParamsT,
+        name_or_path: str | Path,
+        *,
+        num_steps: int | None = None,
+        lr: float = 1.0,
+        state_dtype: torch.dtype = torch.float32,
     ):
         """Begin to optimize `params`.
 
         Args:
             params: as other optimizers of PyTorch take them, groups included.
             name_or_path: a name in the zoo, a run directory or a `.safetensors` file.
+            num_steps: how many steps you will take; for those that follow a schedule, as `tutelage-2` does, and only
+                those.
             lr: factor of the updates, per group; here it is no learning rate, and 1 is what was taught.
             state_dtype: of the state of coordinates between steps; `torch.bfloat16` halves its memory. Steps compute
                 in single precision.
 
         Raises:
             FileNotFoundError: nothing is there.
-            ValueError: an unknown name, what is there is damaged or something else, or parameters that are none.
+            ValueError: an unknown name, what is there is damaged or something else, a schedule without a number of
+                steps or the other way round, or parameters that are none.
         """
-        self.rule = load_rule(name_or_path)
+        self.rule = load_rule(name_or_path, num_steps)
         self.state_dtype = state_dtype
         self._batch: Batch | None = None
         self._gathered: list[Tensor | None] = []

@@ -60,6 +60,10 @@ class Rule(nn.Module, ABC):
         """What is remembered at first of all parameters together."""
         return torch.zeros(self.problem_rows)
 
+    scheduled: ClassVar[bool] = False
+    """Whether the rule follows a schedule for `num_steps` steps."""
+    num_steps: int = 0
+
     @abstractmethod
     def __init__(self, weights: dict[str, Tensor]):
         """From arrays of these `shapes`."""
