@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .aligned_momentum import AlignedMomentum, AlignedMomentumState, start_near
 
 _START = {  # that the schedule makes differ; found by hand, docs/experiments.md says how
+    "log_rate": math.log(0.042),
+    "log_warmup": math.log(450.0),
     "log_gain": math.log(0.003),
     "log_floor": math.log(0.0003),
 }
