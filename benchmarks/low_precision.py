@@ -24,8 +24,9 @@ def main():
     arguments = parser.parse_args()
     print(f"| optimizer | {' | '.join(DTYPES)} |\n|---|{'---|' * len(DTYPES)}")
     for name in arguments.optimizers:
+        num_steps = arguments.steps if tutelage.optimizer(name).scheduled else None
         table = tutelage.evaluate(
-            {dtype: tutelage.load(name, state_dtype=dtype) for dtype in DTYPES},
+            {dtype: tutelage.load(name, num_steps=num_steps, state_dtype=dtype) for dtype in DTYPES},
             [arguments.on],
             num_steps=arguments.steps,
             num_seeds=arguments.seeds,

@@ -71,6 +71,7 @@ def test_it_is_taught_as_any_other(tmp_path):
         "scheduled-momentum", "plain", on=(PROBLEM,), estimator="pes", objective="log", max_epochs=1, num_validation=2
     )
     taught = tutelage.train(tmp_path / "run", config)
-    assert isinstance(taught, ScheduledMomentum) and taught.num_steps == 10_000
+    assert isinstance(taught, ScheduledMomentum)
+    assert taught.num_steps == 10_000
     table = tutelage.evaluate([str(tmp_path / "run")], [PROBLEM], num_steps=500, num_seeds=2)
     assert table.filter(pl.col("step") == 500)["loss"].max() < 0.1 * table.filter(pl.col("step") == 100)["loss"].min()

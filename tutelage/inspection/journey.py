@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ..evaluation.rollout import RolloutState, observe_gradient, start_rollout
 from ..optimizees import Optimizee
+from ..optimizers import for_steps
 
 _SATURATED = 0.1
 _LONGER = 0.01
@@ -28,6 +29,7 @@ class Journey(NamedTuple):
 
 def travel(optimizer: Any, optimizee: Optimizee, num_steps: int) -> Journey:
     """A rollout from seed 0, watched."""
+    optimizer = for_steps(optimizer, num_steps)
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: RolloutState, _):

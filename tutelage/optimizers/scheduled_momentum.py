@@ -31,7 +31,8 @@ class ScheduledMomentum(AlignedMomentum):
     @staticmethod
     def create(key: PRNGKeyArray) -> "ScheduledMomentum":
         """Numbers found by hand, each off by a random twentieth or so, for 10,000 steps."""
-        return ScheduledMomentum(**start_near(key, **_START))
+        weights: dict[str, Any] = start_near(key, **_START)
+        return ScheduledMomentum(**weights)
 
     def for_steps(self, num_steps: int) -> "ScheduledMomentum":
         return replace(self, num_steps=num_steps)
