@@ -27,11 +27,12 @@ from sklearn.preprocessing import StandardScaler
 import tutelage
 from tutelage.evaluation.rollout import advance_rollout, start_rollout
 from tutelage.optimizees import Optimizee
+from tutelage.optimizers import for_steps
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the example
 
 STEPS, SEEDS, TUNING_SEEDS, LAST, BATCHES = 2_000, 5, 2, 100, 50
-TAUGHT = ("tutelage-1", "rnnprop-cl-il", "rnnprop", "l2o-dm-cl-il")
+TAUGHT = ("tutelage-1", "tutelage-2", "rnnprop-cl-il", "rnnprop", "l2o-dm-cl-il")
 VOCABULARY, CLASSES = 5_000, 10
 DEFAULT, GRID = 1e-3, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -144,7 +145,7 @@ def main():
             return float(jnp.nan_to_num(losses.mean(), nan=math.inf))
 
         for taught in TAUGHT:
-            measure(taught, tutelage.optimizer(taught))
+            measure(taught, for_steps(tutelage.optimizer(taught), STEPS))
         measure("AdamW, default", optax.adamw(DEFAULT))
         tried = {rate: measure("", optax.adamw(rate), TUNING_SEEDS) for rate in GRID}
         best = min(tried, key=tried.__getitem__)

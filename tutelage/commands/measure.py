@@ -18,7 +18,7 @@ class _Measurement:
     """What evaluate and tune have in common."""
 
     steps: int = 10_000
-    """Optimizer steps, a multiple of 100."""
+    """Optimizer steps, a multiple of 100; a taught optimizer with a schedule follows it for just these."""
     split: Split = "test"
     """Part of the data that batches are drawn from; the paper's protocol takes the test images."""
     out: Path | None = None
