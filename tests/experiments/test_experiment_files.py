@@ -79,7 +79,7 @@ def test_settings_of_training(tmp_path):
             HEAD + '[taught]\na = { like = "tutelage-1", seed = 1 }\n',
             "takes all settings of tutelage-1: leave out seed",
         ),
-        (HEAD + '[taught]\na = { like = "tutelage-2" }\n', 'no optimizer in the zoo "tutelage-2"'),
+        (HEAD + '[taught]\na = { like = "tutelage-0" }\n', 'no optimizer in the zoo "tutelage-0"'),
         (HEAD + TAUGHT + '[tuned]\nadma = "adma"\n', 'no hand-designed optimizer "adma"'),
         (HEAD + TAUGHT + '[tuned]\nx = "adam:learning_rate=0.1"\n', "leave it out of adam:learning_rate=0.1"),
         (HEAD + TAUGHT + '[tuned]\na = "adam"\n', 'two optimizers called "a"'),

@@ -76,8 +76,9 @@ def test_fewer_steps_where_they_are_dear():
 
 
 def test_an_optimizer_of_the_zoo_is_taught_again():
-    (part,) = make_plan(load_experiment("beyond"), SCALES["small"]).teach
-    assert part.config == TrainingConfig.of_weights(find_weights("tutelage-1"))
+    teach = make_plan(load_experiment("beyond"), SCALES["small"]).teach
+    for name, part in zip(("tutelage-1", "tutelage-2"), teach, strict=True):
+        assert part.config == TrainingConfig.of_weights(find_weights(name))
 
 
 def test_longer_training_goes_on_from_shorter():
