@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tutelage
 from tutelage.optimizers import AlignedMomentum
 
 SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "empty": (0, 3), "small": (5, 2)}
@@ -155,3 +156,10 @@ def test_nothing_to_optimize():
     optimizer = taught()
     updates, _ = optimizer.update({}, optimizer.init({}))
     assert updates == {}
+
+
+@pytest.mark.parametrize("name", ["tutelage-1", "tutelage-2"])
+def test_zero_loss_is_kept(name):
+    problem = tutelage.optimizee("mlp-digits", split="test")
+    losses, _ = tutelage.rollout(tutelage.optimizer(name), problem, jax.random.key(1), 6_000)
+    assert losses[2_000:].max() < 1e-5

@@ -14,7 +14,8 @@ from .tensors import Tensors
 
 REFERENCE_SIZE = 1000.0
 """Coordinates of the tensor whose rate is the learned one itself."""
-LOG_BOLDNESS_LIMIT = 8.0
+LOG_BOLDNESS_RANGE = -8.0, 1.0
+"""Once the loss is 0, rounding agrees with itself, and boldness would grow without end."""
 VANISHED, NEVER_THERE = 1e-5, 1e-15
 """Sizes of a coordinate's gradient, against all coordinates', between which it was there and is no more."""
 _EPSILON = 1e-16
@@ -68,8 +69,8 @@ class AlignedMomentum(LearnedOptimizer):
         gain · (cos(g / s, m / s) - target)
 
     over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
-    shrinks when they are noise or the last steps went too far. The eleven numbers are positive; the weights are their
-    logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
+    shrinks when they are noise or the last steps went too far. It stays between -8 and 1. The eleven numbers are
+    positive; the weights are their logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
     """
 
     log_rate: Float[Array, ""]
@@ -131,7 +132,7 @@ class AlignedMomentum(LearnedOptimizer):
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
         boldness = jnp.where(state.step > 0, state.log_boldness + change, 0.0)
-        boldness = jnp.clip(boldness, -LOG_BOLDNESS_LIMIT, LOG_BOLDNESS_LIMIT)
+        boldness = jnp.clip(boldness, *LOG_BOLDNESS_RANGE)
 
         direction = momentum / (1 - (1 - forget) ** step) / scale
         age = jnp.log(step) - self.log_warmup

@@ -9,7 +9,7 @@ from torch import Tensor
 from .rule import Batch, Rule
 
 _REFERENCE_SIZE = 1000.0
-_LOG_BOLDNESS_LIMIT = 8.0
+_LOG_BOLDNESS_RANGE = -8.0, 1.0
 _VANISHED, _NEVER_THERE = 1e-5, 1e-15
 _EPSILON = 1e-16
 _NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
@@ -55,7 +55,7 @@ class AlignedMomentum(Rule):
         alignment = _cosine(gradients / scale, before.div_(scale))
         change = self.number["gain"] * (alignment - self.number["target"])
         log_boldness += torch.where(step > 1, change, 0.0)
-        log_boldness.clamp_(-_LOG_BOLDNESS_LIMIT, _LOG_BOLDNESS_LIMIT)
+        log_boldness.clamp_(*_LOG_BOLDNESS_RANGE)
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self.logarithm["log_warmup"]
