@@ -8,6 +8,7 @@ import pytest
 import tutelage
 from tutelage.evaluation import EvaluationStore
 from tutelage.optimizers import AlignedMomentum, ScheduledMomentum, save_weights
+from tutelage.training import recipe
 
 PROBLEM = "mlp-digits"
 SCHEDULED = ScheduledMomentum.create(jax.random.key(3))
@@ -65,8 +66,6 @@ def test_a_user_says_for_how_many_steps(weights):
 
 
 def test_it_is_taught_as_any_other(tmp_path):
-    from tutelage.training import recipe
-
     config = recipe(
         "scheduled-momentum", "plain", on=(PROBLEM,), estimator="pes", objective="log", max_epochs=1, num_validation=2
     )
