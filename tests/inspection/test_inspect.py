@@ -57,7 +57,7 @@ def test_the_page_needs_no_other_file_and_has_everything(page, capsys):
     assert "aligned-momentum, taught on" in text  # the card
     assert main(["inspect", "tutelage-1", "--out", str(page)]) == 2
     assert "exists already" in capsys.readouterr().err
-    assert main(["inspect", "tutelage-2", "--out", str(page.with_name("x.html"))]) == 2
+    assert main(["inspect", "tutelag-1", "--out", str(page.with_name("x.html"))]) == 2
     assert "did you mean tutelage-1" in capsys.readouterr().err.replace("\n", " ")
     assert main(["inspect", "adam", "--steps", "0", "--out", str(page.with_name("x.html"))]) == 2
 
