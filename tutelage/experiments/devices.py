@@ -7,7 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+
+from ..processor import processor_name
 
 # Another process looks, as a process that has looked holds on to a GPU's memory.
 _LOOK = """
@@ -30,7 +31,7 @@ def find_devices() -> Devices:
     if found.returncode:
         raise OSError(f"JAX finds no device to work on: {found.stderr.strip().splitlines()[-1]}")
     count, backend, kind = json.loads(found.stdout)
-    what = f"{os.cpu_count()} cores, {_processor()}" if backend == "cpu" else f"{count} × {kind} ({backend})"
+    what = f"{os.cpu_count()} cores, {processor_name()}" if backend == "cpu" else f"{count} × {kind} ({backend})"
     return Devices(count, what)
 
 
@@ -38,11 +39,3 @@ def versions() -> dict[str, str]:
     """Of what the numbers depend on."""
     packages = ("tutelage", "jax", "jaxlib", "equinox", "optax")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -52,12 +52,15 @@ Where it was not measured, nothing is known.
 
     {environment}tutelage train RUN --like {name}
 
-Bit for bit on the same machine with as many devices and the same versions: {versions}.
+Bit for bit on the same kind of machine{kind} with as many devices and the same versions: {versions}.
 
 ```toml
 {settings}
 ```
 """
+
+# by whether its CPU has AVX-512; None on a GPU, or where nothing is known
+_KINDS = {True: " (a CPU with AVX-512)", False: " (a CPU without AVX-512)", None: ""}
 
 
 def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
@@ -139,6 +142,7 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         inner_steps=log["inner_steps"],
         minutes=_count(round(log["seconds"] / 60), "minute"),
         devices=_count(devices, f"{backend} device"),
+        kind=_KINDS[provenance.get("avx512")],
         environment=f"JAX_NUM_CPU_DEVICES={devices} " * (backend == "cpu"),
         epoch=provenance["epoch"],
         loss=provenance["validation_loss"],

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 
 from ..files import write_whole
+from ..processor import has_avx512
 from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
 
 
 def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -> dict[str, Any]:
-    """The header of a weights file: settings, versions, devices, and the validation that chose these weights."""
+    """The header of a weights file: settings, versions, machine, and the validation that chose these weights."""
     return {
         "config": asdict(config),
         "epoch": epoch,
@@ -22,6 +23,7 @@ def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -
         "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},
         "backend": jax.default_backend(),
         "devices": jax.device_count(),
+        "avx512": has_avx512() if jax.default_backend() == "cpu" else None,
     }
 
 
