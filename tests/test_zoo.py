@@ -45,7 +45,7 @@ def test_each_card_says_what_the_table_says(name):
         assert f"{where} {row['mean']:.2f} ± {row['deviation']:.2f} | {row['seeds']} |" in card
     assert f"tutelage train RUN --like {name}" in card
     _, provenance = load_weights(zoo_weights(name))
-    assert f"(a CPU {'with' if provenance['avx512'] else 'without'} AVX-512)" in card
+    assert f"({provenance['processor']} {'with' if provenance['avx512'] else 'without'} AVX-512)" in card
     config = TrainingConfig.of_weights(zoo_weights(name))
     assert f'optimizer = "{config.optimizer}"' in card
 

@@ -52,15 +52,12 @@ Where it was not measured, nothing is known.
 
     {environment}tutelage train RUN --like {name}
 
-Bit for bit on the same kind of machine{kind} with as many devices and the same versions: {versions}.
+Bit for bit on the same kind of {processor} with as many devices and the same versions: {versions}.
 
 ```toml
 {settings}
 ```
 """
-
-# by whether its CPU has AVX-512; None on a GPU, or where nothing is known
-_KINDS = {True: " (a CPU with AVX-512)", False: " (a CPU without AVX-512)", None: ""}
 
 
 def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
@@ -142,7 +139,7 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         inner_steps=log["inner_steps"],
         minutes=_count(round(log["seconds"] / 60), "minute"),
         devices=_count(devices, f"{backend} device"),
-        kind=_KINDS[provenance.get("avx512")],
+        processor=_processor(provenance),
         environment=f"JAX_NUM_CPU_DEVICES={devices} " * (backend == "cpu"),
         epoch=provenance["epoch"],
         loss=provenance["validation_loss"],
@@ -152,6 +149,13 @@ def _card(name: str, summary: pl.DataFrame) -> str:
         versions=", ".join(versions),
         settings=tomli_w.dumps(without_none(provenance["config"])).strip(),
     )
+
+
+def _processor(provenance: dict[str, Any]) -> str:
+    if provenance["backend"] != "cpu":
+        return "device"
+    avx512 = {True: " with AVX-512", False: " without AVX-512", None: ""}[provenance["avx512"]]
+    return f"processor ({provenance['processor']}{avx512})"
 
 
 def _count(number: int, thing: str) -> str:

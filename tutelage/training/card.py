@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ..files import write_whole
-from ..processor import has_avx512
+from ..processor import has_avx512, processor_name
 from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
 
@@ -23,7 +23,8 @@ def provenance(config: TrainingConfig, epoch: int, validation: dict[str, Any]) -
         "versions": {name: version(name) for name in ("tutelage", "jax", "jaxlib", "optax")},
         "backend": jax.default_backend(),
         "devices": jax.device_count(),
-        "avx512": has_avx512() if jax.default_backend() == "cpu" else None,
+        "processor": processor_name(),
+        "avx512": has_avx512(),
     }
 
 
