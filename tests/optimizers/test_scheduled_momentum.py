@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,15 +24,16 @@ def weights(tmp_path):
     return path
 
 
-def test_it_is_aligned_momentum_times_what_is_left_of_the_schedule():
+@pytest.mark.parametrize(("num_steps", "warmup"), [(4, 1.2), (5_000, jnp.exp(WITHOUT.log_warmup))])
+def test_it_is_aligned_momentum_times_what_is_left_of_the_schedule(num_steps, warmup):
     params = {"weight": jnp.zeros((40, 30)), "bias": jnp.zeros(30)}
     gradients = [jax.tree.map(lambda x: jax.random.normal(jax.random.key(t), x.shape), params) for t in range(6)]  # noqa: B023
-    ours, plain = SCHEDULED.for_steps(4), WITHOUT
+    ours, plain = SCHEDULED.for_steps(num_steps), replace(WITHOUT, log_warmup=jnp.log(warmup))
     state = ours.init(params)
     for step, gradient in enumerate(gradients):
         expected, after = plain.update(gradient, state)
         updates, state = ours.update(gradient, state)
-        left = (1.0, 0.75, 0.5, 0.25, 0.0, 0.0)[step]
+        left = max(1 - step / num_steps, 0)
         jax.tree.map(lambda u, e: np.testing.assert_allclose(u, left * e, rtol=1e-6), updates, expected)  # noqa: B023
         jax.tree.map(np.testing.assert_array_equal, state, after)
 

@@ -106,6 +106,9 @@ class AlignedMomentum(LearnedOptimizer):
             ]
         )[None]
 
+    def _log_warmup(self) -> Float[Array, ""]:
+        return self.log_warmup
+
     def update(
         self,
         grads: PyTree,
@@ -135,7 +138,7 @@ class AlignedMomentum(LearnedOptimizer):
         boldness = jnp.clip(boldness, *LOG_BOLDNESS_RANGE)
 
         direction = momentum / (1 - (1 - forget) ** step) / scale
-        age = jnp.log(step) - self.log_warmup
+        age = jnp.log(step) - self._log_warmup()
         warmth, fading = jnp.minimum(age, 0.0), -jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
         raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)

@@ -18,11 +18,15 @@ _START = {  # that the schedule makes differ; found by hand, docs/experiments.md
     "log_floor": math.log(0.0003),
 }
 
+LONGEST_WARMUP = 0.3
+"""As a share of the steps: in a short run rates are not to grow until they fall again."""
+
 
 class ScheduledMomentum(AlignedMomentum):
     """Aligned momentum whose updates are multiplied with 1 - (t - 1) / `num_steps` at step t = 1, 2, ….
 
-    After that many steps it stands still. Which number of steps to follow is not learned.
+    Its warmup takes 0.3 `num_steps` at most. After `num_steps` it stands still. Which number of steps to follow is not
+    learned.
     """
 
     scheduled: ClassVar[bool] = True
@@ -36,6 +40,9 @@ class ScheduledMomentum(AlignedMomentum):
 
     def for_steps(self, num_steps: int) -> "ScheduledMomentum":
         return replace(self, num_steps=num_steps)
+
+    def _log_warmup(self) -> Float[Array, ""]:
+        return jnp.minimum(super()._log_warmup(), math.log(LONGEST_WARMUP * self.num_steps))
 
     def update(
         self,

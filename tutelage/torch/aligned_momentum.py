@@ -10,6 +10,7 @@ from .rule import Batch, Rule
 
 _REFERENCE_SIZE = 1000.0
 _LOG_BOLDNESS_RANGE = -8.0, 1.0
+_LONGEST_WARMUP = 0.3
 _VANISHED, _NEVER_THERE = 1e-5, 1e-15
 _EPSILON = 1e-16
 _NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
@@ -37,6 +38,9 @@ class AlignedMomentum(Rule):
             for size, rank in zip(batch.sizes, batch.ranks, strict=True)
         ]
 
+    def _log_warmup(self) -> float:
+        return self.logarithm["log_warmup"]
+
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         log_boldness, mean_size, step = batch.problem
         step += 1
@@ -58,7 +62,7 @@ class AlignedMomentum(Rule):
         log_boldness.clamp_(*_LOG_BOLDNESS_RANGE)
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
-        age = step.log() - self.logarithm["log_warmup"]
+        age = step.log() - self._log_warmup()
         moves = _vanished(size, floor).mul_(
             torch.exp(self.logarithm["log_revival"] - age.clamp(min=0) - log_boldness.clamp(min=0))
         )
@@ -73,6 +77,9 @@ class ScheduledMomentum(AlignedMomentum):
     """The same with updates that fall to 0 over `num_steps`; see `tutelage.optimizers.scheduled_momentum`."""
 
     scheduled = True
+
+    def _log_warmup(self) -> float:
+        return min(super()._log_warmup(), math.log(_LONGEST_WARMUP * self.num_steps))
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         moves = super().step(gradients, batch)
