@@ -20,8 +20,9 @@ from tutelage import cli
 from tutelage.evaluation.evaluate import to_table
 from tutelage.experiments import campaign, render, ship
 from tutelage.experiments.campaign import PartsFailedError, run_parts
-from tutelage.experiments.devices import Devices
+from tutelage.experiments.devices import Devices, find_devices
 from tutelage.experiments.experiment_file import load_experiment
+from tutelage.experiments.machines import Machines
 from tutelage.experiments.parts import Baseline, Part, Place, Trained
 from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record
@@ -54,7 +55,7 @@ def tables(folder: Path) -> tuple[pl.DataFrame, dict]:
     report = folder / "reports" / "cost-smoke"
     record = json.loads((report / "record.json").read_text())
     runs = {name: {k: v for k, v in run.items() if k != "seconds"} for name, run in record["training"].items()}
-    return pl.read_parquet(report / "results.parquet").drop("seconds"), runs
+    return pl.read_parquet(report / "results.parquet").drop("seconds"), runs | {"hardware": record["hardware"]}
 
 
 def finish(folder: Path, environment: dict[str, str]) -> float:
@@ -86,6 +87,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, environment):
     (results, runs), (expected_results, expected_runs) = tables(killed), tables(undisturbed)
     assert_frame_equal(results, expected_results)
     assert runs == expected_runs
+    assert runs.pop("hardware") == find_devices().description
     for run in runs.values():
         weights = [folder / "runs" / run["folder"] / "optimizer.safetensors" for folder in (killed, undisturbed)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -182,6 +184,20 @@ def test_a_failing_part_does_not_take_the_others_along(tmp_path):
     assert results[good][0].startswith("sgd:learning_rate=")
     assert seen[-1] == 1
     assert kept == [(good, results)]
+
+
+def test_a_report_says_which_machines_computed_what(tmp_path):
+    parts = [Baseline(name, name, "mlp-digits", 100, 1, 1) for name in ("sgd", "sgd:momentum=0.9")]
+    for machine, of in (("first", parts[:1]), ("second", parts)):
+        run_parts(of, Place(tmp_path), Devices(1, machine), 1)
+    machines = Machines(Place(tmp_path))
+    assert machines.describe(parts) == "first (1 of 2 parts); second (1 of 2 parts)"
+    assert machines.describe(parts[1:]) == "second"
+    machines.add(parts[1], "third")
+    machines.add(parts[1], "third")
+    assert machines.of(parts[1]) == ["second", "third"]
+    unknown = Baseline("adam", "adam", "mlp-digits", 100, 1, 1)
+    assert machines.describe([parts[0], unknown]) == "first (1 of 2 parts); not recorded (1 of 2 parts)"
 
 
 def test_the_time_left_trusts_what_was_expected_until_there_is_more_to_go_by():

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 
 from .devices import Devices
+from .machines import Machines
 from .parts import Part, Place, needed
 
 _POLL_SECONDS = 0.2
@@ -72,6 +73,7 @@ def run_parts(
     place.folder.mkdir(parents=True, exist_ok=True)
     with _locked(place.folder / "lock"):
         place.store.remove_partial()
+        Machines(place).remove_partial()
         return _Campaign(parts, place, devices, num_workers, report, finished).run()
 
 
@@ -86,6 +88,7 @@ class _Campaign:
         finished: Finished,
     ):
         self.place = place
+        self.machine = devices.description
         self.report = report
         self.finished = finished
         self.waiting = list(dict.fromkeys(parts))
@@ -138,7 +141,7 @@ class _Campaign:
             if before is None or before in self.results:
                 self.waiting.remove(part)
                 self.at_work.add(part.title)
-                running[self.pool.submit(_run_part, part, self.place)] = part
+                running[self.pool.submit(_run_part, part, self.place, self.machine)] = part
 
     def _end(self, part: Part, future: Future) -> None:
         self.at_work.remove(part.title)
@@ -231,10 +234,13 @@ def _start_worker(places: Any, num_workers: int, num_devices: int, events: Any, 
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
 
-def _run_part(part: Part, place: Place) -> Any:
-    def advance(share: float, where: str) -> None:
+def _run_part(part: Part, place: Place, machine: str) -> Any:
+    machines = Machines(place)
+
+    def advance(share: float, where: str) -> None:  # called where something was computed, not just read
         if _stopping.is_set():
             raise KeyboardInterrupt
+        machines.add(part, machine)
         _events.put((part.title, share, where))
 
     return part.run(place, advance)

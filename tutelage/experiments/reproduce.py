@@ -7,8 +7,9 @@ from typing import Any
 
 from ..files import write_whole
 from .campaign import CampaignProgress, run_parts
-from .devices import Devices, find_devices, versions
+from .devices import find_devices, versions
 from .experiment_file import experiment_names, load_experiment
+from .machines import Machines
 from .parts import Part, Place
 from .plan import Plan, make_plan
 from .record import Record, make_record
@@ -56,11 +57,12 @@ def reproduce(
     plans = {each: make_plan(load_experiment(each), find_scale(scale)) for each in _names(name)}
     place = Place(Path(folder), None if data_dir is None else Path(data_dir))
     devices = find_devices()
+    machines = Machines(place)
 
     def keep(finished: Part, results: Mapping[Part, Any]) -> None:
         for each, plan in plans.items():
             if finished in plan.parts:
-                _keep(each, plan, results, devices, scale, folder)
+                _keep(each, plan, results, machines, scale, folder)
 
     parts = [part for plan in plans.values() for part in plan.parts]
     run_parts(parts, place, devices, workers or devices.count, report, keep)
@@ -71,12 +73,14 @@ def _names(name: str) -> tuple[str, ...]:
     return experiment_names() if name == ALL else (name,)
 
 
-def _keep(name: str, plan: Plan, results: Mapping[Part, Any], devices: Devices, scale: str, folder: str | Path) -> None:
+def _keep(
+    name: str, plan: Plan, results: Mapping[Part, Any], machines: Machines, scale: str, folder: str | Path
+) -> None:
     """Write an experiment's tables as far as they go."""
     about = {
         "scale_name": scale,
         "command": f"tutelage reproduce {name} --scale {scale}",
-        "hardware": devices.description,
+        "hardware": machines.describe([part for part in plan.parts if part in results]),
         "versions": versions(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
