@@ -200,13 +200,6 @@ def test_a_report_says_which_machines_computed_what(tmp_path):
     assert machines.describe([parts[0], unknown]) == "first (1 of 2 parts); not recorded (1 of 2 parts)"
 
 
-def test_the_time_left_trusts_what_was_expected_until_there_is_more_to_go_by():
-    hours = 3 * 3600.0
-    assert campaign._pace(60.0, 1.0, hours) < 1.2  # a minute of compiling
-    assert campaign._pace(hours, hours / 2, hours) > 1.8  # half of it, twice as slow as expected
-    assert campaign._pace(0.0, 0.0, hours) == 1
-
-
 def test_one_campaign_at_a_time(tmp_path):
     with campaign._locked(tmp_path / "lock"), pytest.raises(BlockingIOError, match="wait for it, or name another"):
         run_parts([], Place(tmp_path), DEVICES, 1)

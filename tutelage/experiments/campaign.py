@@ -21,11 +21,11 @@ from typing import Any
 import jax
 
 from .devices import Devices
+from .estimate import Estimate
 from .machines import Machines
 from .parts import Part, Place, needed
 
 _POLL_SECONDS = 0.2
-_TRUST = 0.05  # in the expected times: as if so much of the campaign had taken just what was expected
 
 
 @dataclass
@@ -92,13 +92,11 @@ class _Campaign:
         self.report = report
         self.finished = finished
         self.waiting = list(dict.fromkeys(parts))
-        self.expected = {part.title: part.seconds for part in self.waiting}
+        self.estimate = Estimate({part: part.seconds for part in self.waiting})
         self.results: dict[Part, Any] = {}
         self.failures: dict[Part, Exception] = {}
         self.progress = CampaignProgress(len(self.waiting))
-        self.at_work: set[str] = set()
-        self.started: dict[str, float] = {}
-        self.spent = [0.0, 0.0]  # seconds, and those expected for the same
+        self.at_work: set[Part] = set()
         context = multiprocessing.get_context("spawn")
         self.events = context.Queue()
         self.stopping = context.Event()
@@ -140,16 +138,12 @@ class _Campaign:
             before = needed(part)
             if before is None or before in self.results:
                 self.waiting.remove(part)
-                self.at_work.add(part.title)
+                self.at_work.add(part)
                 running[self.pool.submit(_run_part, part, self.place, self.machine)] = part
 
     def _end(self, part: Part, future: Future) -> None:
-        self.at_work.remove(part.title)
+        self.at_work.remove(part)
         self.progress.running.pop(part.title, None)
-        began = self.started.pop(part.title, None)
-        if began is not None:
-            self.spent[0] += time.monotonic() - began
-            self.spent[1] += self.expected[part.title]
         try:
             self.results[part] = future.result()
         except BrokenProcessPool as error:
@@ -161,6 +155,10 @@ class _Campaign:
             self._fail(part, error)
         else:
             self.finished(part, self.results)
+        self._ended(part)
+
+    def _ended(self, part: Part) -> None:
+        self.estimate.end(part, time.monotonic())
         self.progress.finished += 1
 
     def _fail(self, part: Part, error: Exception) -> None:
@@ -168,33 +166,18 @@ class _Campaign:
         for follower in [other for other in self.waiting if needed(other) == part]:
             self.waiting.remove(follower)
             self._fail(follower, error)
-            self.progress.finished += 1
+            self._ended(follower)
 
     def _update(self) -> None:
-        while not self.events.empty():
-            title, share, where = self.events.get()
-            if title in self.at_work:  # not what a finished part had said before
-                self.started.setdefault(title, time.monotonic())
-                self.progress.running[title] = (share, where)
-        running = {title: share for title, (share, _) in self.progress.running.items()}
-        unfinished = {part.title for part in self.waiting} | self.at_work
-        left = sum(self.expected[title] * (1 - running.get(title, 0.0)) for title in unfinished)
-        total = sum(self.expected.values())
-        self.progress.share = 1 - left / total
         now = time.monotonic()
-        spent = self.spent[0] + sum(now - self.started[title] for title in running)
-        worth = self.spent[1] + sum(self.expected[title] * share for title, share in running.items())
-        self.progress.seconds_left = left * _pace(spent, worth, total) / self.num_workers if worth > 0 else None
+        while not self.events.empty():
+            part, share, where = self.events.get()
+            if part in self.at_work:  # not what a finished part had said before
+                self.estimate.come(part, share, now)
+                self.progress.running[part.title] = (share, where)
+        self.progress.share = self.estimate.share
+        self.progress.seconds_left = self.estimate.seconds_left(self.num_workers, now)
         self.report(self.progress)
-
-
-def _pace(spent: float, worth: float, total: float) -> float:
-    """Seconds that an expected second takes, given those spent on what was expected to take `worth` of `total`.
-
-    The first of them go to starting and compiling, so that they alone would promise days for an hour's work.
-    """
-    prior = _TRUST * total
-    return (spent + prior) / (worth + prior)
 
 
 @contextlib.contextmanager
@@ -241,6 +224,6 @@ def _run_part(part: Part, place: Place, machine: str) -> Any:
         if _stopping.is_set():
             raise KeyboardInterrupt
         machines.add(part, machine)
-        _events.put((part.title, share, where))
+        _events.put((part, share, where))
 
     return part.run(place, advance)
