@@ -40,3 +40,12 @@ def test_what_was_done_before_is_done_but_says_nothing_of_the_pace():
     left.come(PARTS[1], 0.8, 10.0)  # goes on where it was interrupted
     left.come(PARTS[1], 0.9, 10.0 + 360.0)  # at just the expected pace
     assert left.seconds_left(1, 370.0) == pytest.approx((0.1 + 2) * 3600)
+
+
+def test_nothing_is_left_when_all_has_ended():
+    left = estimate()
+    left.come(PARTS[0], 0.5, 0.0)
+    for part in PARTS:
+        left.end(part, 10.0)
+    assert left.share == 1
+    assert left.seconds_left(1, 10.0) == 0

@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def _left(self) -> float:
-        return sum(seconds * (1 - self._done.get(part, 0.0)) for part, seconds in self._unfinished.items())
+        return sum((seconds * (1 - self._done.get(part, 0.0)) for part, seconds in self._unfinished.items()), 0.0)
 
     @property
     def _total(self) -> float:
