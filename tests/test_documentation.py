@@ -1,18 +1,24 @@
-"""Code blocks of the documentation run, its commands are ones, and the site builds."""
+"""Code blocks of the documentation run, its commands are ones, its verdicts are the reports', and the site builds."""
 
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import tyro
 
 from tutelage.cli import Command
+from tutelage.experiments.claims import judge_claims
+from tutelage.experiments.experiment_file import load_experiment
+from tutelage.experiments.record import Record
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if len(page.relative_to(ROOT).parts) < 4]
+RESULTS = ROOT / "docs" / "results"
+REPORT = re.compile(r"^\| \[.*\]\(reports/(\w+)-(\w+)/index.html\), .* \| (\d+) \| (\d+) \| (\d+) \|", re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -36,6 +42,20 @@ def test_commands_are_ones(page):
     for command in commands(page):
         words = shlex.split(command.replace("…", ""), comments=True)
         tyro.cli(Command, args=words[1:])
+
+
+def test_every_report_is_listed_with_the_verdicts_that_its_tables_give():
+    rows = REPORT.findall((RESULTS / "README.md").read_text())
+    listed = {f"{name}-{scale}": tuple(map(int, counts)) for name, scale, *counts in rows}
+    found = {folder.name: _verdicts(folder) for folder in (RESULTS / "reports").iterdir()}
+    assert listed == found
+
+
+def _verdicts(folder):
+    record = Record.load(load_experiment(folder.name.rsplit("-", 1)[0]), folder)
+    claims = judge_claims(record.experiment, record.results, record.training_steps)
+    counts = Counter(claim.outcome for claim in claims)
+    return counts["holds"], counts["does not hold"], counts["undecided"]
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
