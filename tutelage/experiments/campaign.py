@@ -6,6 +6,7 @@ for every part again, and those that are finished answer at once.
 
 import contextlib
 import fcntl
+import functools
 import multiprocessing
 import os
 import signal
@@ -96,7 +97,7 @@ class _Campaign:
         self.results: dict[Part, Any] = {}
         self.failures: dict[Part, Exception] = {}
         self.progress = CampaignProgress(len(self.waiting))
-        self.at_work: set[Part] = set()
+        self.running: dict[Future, Part] = {}
         context = multiprocessing.get_context("spawn")
         self.events = context.Queue()
         self.stopping = context.Event()
@@ -109,13 +110,12 @@ class _Campaign:
         )
 
     def run(self) -> dict[Part, Any]:
-        running: dict[Future, Part] = {}
         try:
-            while self.waiting or running:
-                self._submit(running)
-                done, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+            while self.waiting or self.running:
+                self._submit()
+                done, _ = wait(self.running, _POLL_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    self._end(running.pop(future), future)
+                    self._end(self.running.pop(future), future)
                 self._update()
         except BaseException:
             self.stopping.set()
@@ -130,19 +130,17 @@ class _Campaign:
             )
         return self.results
 
-    def _submit(self, running: dict[Future, Part]) -> None:
+    def _submit(self) -> None:
         """Hand out what can begin, no more than there are workers, so that what is finished is followed up at once."""
         for part in list(self.waiting):
-            if len(running) >= self.num_workers:
+            if len(self.running) >= self.num_workers:
                 return
             before = needed(part)
             if before is None or before in self.results:
                 self.waiting.remove(part)
-                self.at_work.add(part)
-                running[self.pool.submit(_run_part, part, self.place, self.machine)] = part
+                self.running[self.pool.submit(_run_part, part, self.place, self.machine)] = part
 
     def _end(self, part: Part, future: Future) -> None:
-        self.at_work.remove(part)
         self.progress.running.pop(part.title, None)
         try:
             self.results[part] = future.result()
@@ -172,7 +170,7 @@ class _Campaign:
         now = time.monotonic()
         while not self.events.empty():
             part, share, where = self.events.get()
-            if part in self.at_work:  # not what a finished part had said before
+            if part in self.running.values():  # not what a finished part had said before
                 self.estimate.come(part, share, now)
                 self.progress.running[part.title] = (share, where)
         self.progress.share = self.estimate.share
@@ -218,12 +216,12 @@ def _start_worker(places: Any, num_workers: int, num_devices: int, events: Any, 
 
 
 def _run_part(part: Part, place: Place, machine: str) -> Any:
-    machines = Machines(place)
+    note_machine = functools.cache(lambda: Machines(place).add(part, machine))  # once, as windows are many
 
     def advance(share: float, where: str) -> None:  # called where something was computed, not just read
         if _stopping.is_set():
             raise KeyboardInterrupt
-        machines.add(part, machine)
+        note_machine()
         _events.put((part, share, where))
 
     return part.run(place, advance)

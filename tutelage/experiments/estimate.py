@@ -1,10 +1,19 @@
 """How long a campaign will take: what each part was expected to take, corrected by how they come along."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from .parts import Part
 
 _TRUST = 0.05  # in the expected times: as if so much of the campaign had taken just what was expected
+
+
+class _AtWork(NamedTuple):
+    since: float
+    before: float
+    """The share that was done then, more than 0 where a part goes on."""
+    share: float
+    """The share that is done."""
 
 
 class Estimate:
@@ -12,36 +21,33 @@ class Estimate:
 
     def __init__(self, expected: Mapping[Part, float]):
         """Expected seconds of each part."""
-        self._expected = dict(expected)
+        self._total = sum(expected.values())
         self._unfinished = dict(expected)
-        self._begun: dict[Part, tuple[float, float]] = {}  # when, and the share that was done before
-        self._done: dict[Part, float] = {}  # the share, of those at work
+        self._at_work: dict[Part, _AtWork] = {}
         self._ended = (0.0, 0.0)  # seconds spent on parts that have ended, and those expected for the same
 
     def come(self, part: Part, share: float, now: float) -> None:
         """A part computes something, and such a share of it is done."""
-        self._begun.setdefault(part, (now, share))
-        self._done[part] = share
+        self._at_work[part] = self._at_work.get(part, _AtWork(now, share, share))._replace(share=share)
 
     def end(self, part: Part, now: float) -> None:
         """A part has ended; where it never came along it was finished before, and says nothing of the pace."""
-        del self._unfinished[part]
-        if part in self._begun:
-            spent, worth = self._at_work(part, 1.0, now)
+        if part in self._at_work:
+            self.come(part, 1.0, now)
+            spent, worth = self._cost(part, now)
             self._ended = (self._ended[0] + spent, self._ended[1] + worth)
-            del self._begun[part], self._done[part]
+            del self._at_work[part]
+        del self._unfinished[part]
 
-    def _at_work(self, part: Part, share: float, now: float) -> tuple[float, float]:
-        began, before = self._begun[part]
-        return now - began, self._expected[part] * (share - before)
+    def _cost(self, part: Part, now: float) -> tuple[float, float]:
+        """Seconds spent on a part at work, and those expected for the same."""
+        since, before, share = self._at_work[part]
+        return now - since, self._unfinished[part] * (share - before)
 
     @property
     def _left(self) -> float:
-        return sum((seconds * (1 - self._done.get(part, 0.0)) for part, seconds in self._unfinished.items()), 0.0)
-
-    @property
-    def _total(self) -> float:
-        return sum(self._expected.values())
+        done = sum((self._unfinished[part] * at_work.share for part, at_work in self._at_work.items()), 0.0)
+        return sum(self._unfinished.values(), 0.0) - done
 
     @property
     def share(self) -> float:
@@ -50,8 +56,8 @@ class Estimate:
 
     def seconds_left(self, num_workers: int, now: float) -> float | None:
         """With so many parts side by side. None until there is something to go by."""
-        running = [self._at_work(part, share, now) for part, share in self._done.items()]
-        spent, worth = (sum(column) for column in zip(self._ended, *running, strict=True))
+        costs = [self._ended, *(self._cost(part, now) for part in self._at_work)]
+        spent, worth = (sum(column) for column in zip(*costs, strict=True))
         return self._left * pace(spent, worth, self._total) / num_workers if worth > 0 else None
 
 
