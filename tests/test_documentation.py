@@ -1,4 +1,4 @@
-"""Code blocks of the documentation run, its commands are ones, its verdicts are the reports', and the site builds."""
+"""The documentation: its code runs, its commands are ones, its numbers are those of the tables, and the site builds."""
 
 import re
 import shlex
@@ -7,10 +7,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 import tyro
 
 from tutelage.cli import Command
+from tutelage.evaluation import describe, summarize
 from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.record import Record
@@ -19,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if len(page.relative_to(ROOT).parts) < 4]
 RESULTS = ROOT / "docs" / "results"
 REPORT = re.compile(r"^\| \[.*\]\(reports/(\w+)-(\w+)/index.html\), .* \| (\d+) \| (\d+) \| (\d+) \|", re.MULTILINE)
+EVALUATED = [RESULTS / f"{name}.parquet" for name in ("evaluations", "conv-mnist", "lenet", "nas-cifar")]
+EVALUATED.append(ROOT / "tutelage" / "zoo" / "results.parquet")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -56,6 +61,36 @@ def _verdicts(folder):
     claims = judge_claims(record.experiment, record.results, record.training_steps)
     counts = Counter(claim.outcome for claim in claims)
     return counts["holds"], counts["does not hold"], counts["undecided"]
+
+
+def test_the_table_of_all_optimizers_says_what_was_measured():
+    section = (RESULTS / "README.md").read_text().split("## Every optimizer on every optimizee")[1].split("\n#")[0]
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "|" in line]
+    assert len(rows) > 20
+    evaluated = [_measured(table) for table in EVALUATED]
+    wrong = []
+    for name, taught, *cells in rows:
+        report = re.search(r"reports/[\w-]+", taught)
+        of_report = _measured(RESULTS / report[0] / "results.parquet") if report else {}
+        for on, cell in zip(head[2:], cells, strict=True):
+            key = (name.strip("`"), on)
+            measured = of_report.get(key) or set().union(*(table.get(key, ()) for table in evaluated))
+            if cell and cell not in measured:
+                wrong.append((*key, cell, measured))
+    assert not wrong
+
+
+def _measured(path):
+    """By optimizer, without its learning rate, and optimizee: results after 10,000 steps as the page writes them."""
+    rows = pl.read_parquet(path).filter(pl.col("step") == 10_000, split="test")
+    measured = {}
+    for row in summarize(rows).iter_rows(named=True):
+        rate = re.search(r":learning_rate=([^,]+),?", row["optimizer"])
+        in_brackets = f" ({np.format_float_positional(float(rate[1]), trim='-')})" if rate else ""
+        name = re.sub(r":learning_rate=[^,]+,?", ":", row["optimizer"]).rstrip(":")
+        cell = describe(row) + "*" * (row["seeds"] == 10) + in_brackets
+        measured.setdefault((name, row["optimizee"]), set()).add(cell)
+    return measured
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
