@@ -17,6 +17,7 @@ from tutelage.evaluation import describe, summarize
 from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.record import Record
+from tutelage.zoo import zoo_card
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in sorted(ROOT.glob("docs/**/*.md")) if len(page.relative_to(ROOT).parts) < 4]
@@ -91,6 +92,34 @@ def _measured(path):
         cell = describe(row) + "*" * (row["seeds"] == 10) + in_brackets
         measured.setdefault((name, row["optimizee"]), set()).add(cell)
     return measured
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_cards():
+    verdicts = re.compile(r"^\| ([\w-]+)[^|]* \| (\d+,000) \| [^|]* \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
+    rows = verdicts.findall((ROOT / "README.md").read_text())
+    said = {
+        (name, *row[:2]): cell for row in rows for name, cell in zip(("tutelage-1", "tutelage-2"), row[2:], strict=True)
+    }
+    said = {key: cell for key, cell in said.items() if "±" in cell and "with 5 undecided" not in cell}
+    assert len(said) > 15
+    for (name, optimizee, steps), cell in said.items():
+        row = re.search(rf"^\| {optimizee} \| {steps} \| (.*)$", zoo_card(name).read_text(), re.MULTILINE)
+        assert row
+        mean = re.match(r"\S+ ± [\d.]+", cell)
+        assert mean
+        assert row[1].startswith(mean[0])
+        verdict = re.search(r"(yes|no|undecided)\W+([\d.]+)( higher)? \(([-\d.]+) to ([-\d.]+)\)", cell)
+        beside = re.search(r"(yes|no|undecided): difference (\S+), from (\S+) to (\S+) ", row[1])
+        assert bool(verdict) == bool(beside)
+        if verdict and beside:
+            assert verdict[1] == beside[1]
+            assert bool(verdict[3]) == (verdict[1] == "no")
+            sign = 1 if verdict[3] else -1
+            difference, *interval = (sign * float(beside[group]) for group in (2, 3, 4))
+            rounding = 10.0 ** -len(verdict[2].partition(".")[2])
+            np.testing.assert_allclose(
+                [float(verdict[group]) for group in (2, 4, 5)], [difference, *sorted(interval)], atol=0.51 * rounding
+            )
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import math
+import re
 
 import jax
 import polars as pl
@@ -9,6 +11,7 @@ import tutelage
 from tutelage import cli
 from tutelage.evaluation import summarize_windows
 from tutelage.experiments.ship import ship
+from tutelage.experiments.zoo_card import describe_taught
 from tutelage.optimizers import load_weights
 from tutelage.training import TrainingConfig, recipe
 from tutelage.training.card import training_log
@@ -50,6 +53,32 @@ def test_each_card_says_what_the_table_says(name):
     assert f'optimizer = "{config.optimizer}"' in card
 
 
+def test_a_card_decides_by_the_seeds_that_both_have():
+    """Against SGD by one, in each of five seeds, and Adam by chance; of SGD's other seeds nothing is said."""
+    name, sgd, adam = "tutelage-1", "sgd:learning_rate=1", "adam:learning_rate=0.01"
+    losses = {
+        ("one", name): [0.1, 0.2, 0.3, 0.4, 0.5],
+        ("one", sgd): [x * math.e**2 for x in (0.1, 0.25, 0.3, 0.4, 0.45)] + [0.0001] * 2,
+        ("two", name): [0.2, 0.4, 0.2, 0.4, 0.2],
+        ("two", adam): [0.4, 0.1, 0.1, 0.1, 0.3],
+        ("three", name): [2.0] * 5,
+    }
+    windows = pl.DataFrame(
+        {"optimizer": who, "optimizee": on, "split": "test", "seed": seed, "step": 100, "loss": loss, "seconds": 1.0}
+        for (on, who), values in losses.items()
+        for seed, loss in enumerate(values)
+    )
+    card = describe_taught(name, windows)
+    rows = {line.split("|")[1].strip(): line for line in card.splitlines() if line.startswith("| ")}
+    assert re.search(r"\(sgd:learning_rate=1\) \| yes: difference -2\.0\d, from .* \(5 seeds\) \|$", rows["one"])
+    assert re.search(r"\(adam:learning_rate=0.01\) \| undecided: .* \(5 seeds\) \|$", rows["two"])
+    failures = re.findall(r"^- (.*)$", card, re.MULTILINE)
+    assert failures == [
+        "three, 100 steps: the loss ends above 1.",
+        "two, 100 steps: adam:learning_rate=0.01 ends lower, by no more than chance may do.",
+    ]
+
+
 def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tutelage.zoo.FOLDER", tmp_path / "zoo")
     monkeypatch.setattr("tutelage.experiments.ship.RESULTS", tmp_path / "zoo" / "results.parquet")
@@ -69,7 +98,9 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
     card = (tmp_path / "zoo" / "mine.md").read_text()
     assert "- mlp-digits, 100 steps: the loss ends above 1." in card
     lines = [line for line in card.splitlines() if line.startswith("| mlp-digits |")]
-    assert [line.endswith("(sgd:learning_rate=3) |") for line in lines] == [False, True]
+    assert lines[0].endswith(" |  |  |")
+    assert re.search(r" \(sgd:learning_rate=3\) \| (no|undecided): difference \d\.\d\d, .* \(2 seeds\) \|$", lines[1])
+    assert "- mlp-digits, 200 steps: sgd:learning_rate=3 ends lower" in card
     assert "2 epochs, 200 steps of optimizees" in card
     assert "on 2 cpu devices." in card
     assert "    JAX_NUM_CPU_DEVICES=2 tutelage train RUN --like mine\n" in card

@@ -69,21 +69,24 @@ def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:
 
 
 def _final_loss(claim: Claim, problem: str, final: pl.DataFrame) -> Verdict:
-    losses = {name: _by_seed(final, name) for name in (claim.better, *claim.worse)}
+    losses = {name: final_by_seed(final, name) for name in (claim.better, *claim.worse)}
     worse = min(claim.worse, key=lambda name: float(np.mean(losses[name])))
-    better, other = losses[claim.better], losses[worse]
     versus = f"{claim.better} against {worse}: " if len(claim.worse) > 1 else ""
-    if np.isfinite(better).all() and np.isfinite(other).all():
-        outcome, measured = _paired_t(better - other)
-    else:
-        outcome, measured = _sign_test(better, other)
+    outcome, measured = ends_lower(losses[claim.better], losses[worse])
     return Verdict(claim, problem, versus + measured, outcome)
 
 
-def _by_seed(final: pl.DataFrame, name: str) -> np.ndarray:
-    """Final log-losses in the order of seeds, infinite where a run diverged."""
+def final_by_seed(final: pl.DataFrame, name: str) -> np.ndarray:
+    """An optimizer's rows of `final_log_losses` in the order of seeds, infinite where a run diverged."""
     rows = final.filter(optimizer=name).sort("seed")
     return np.where(rows["diverged"].to_numpy(), math.inf, rows["log_loss"].to_numpy())
+
+
+def ends_lower(better: np.ndarray, worse: np.ndarray) -> tuple[Outcome, str]:
+    """Whether the former final log-losses are lower than the latter, both [seeds], and what that is decided by."""
+    if np.isfinite(better).all() and np.isfinite(worse).all():
+        return _paired_t(better - worse)
+    return _sign_test(better, worse)
 
 
 def _paired_t(differences: np.ndarray) -> tuple[Outcome, str]:
