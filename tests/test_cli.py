@@ -1,5 +1,6 @@
 import gc
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,18 @@ def test_train_resume_evaluate_tune(capsys, tmp_path):
     code, out, _ = run(capsys, "tune", "sgd", "--on", "mlp-digits", "--steps", "100", "--seeds", "1")
     assert code == 0
     assert "best: sgd:learning_rate=" in out
+
+
+def test_without_a_terminal_an_evaluation_says_now_and_then_how_far_it_is(capsys, monkeypatch):
+    sgd, adam = "sgd:learning_rate=1", "adam:learning_rate=0.01"
+    command = ("evaluate", sgd, adam, "--on", "mlp-digits", "--steps", "200", "--seeds", "2")
+    assert "%" not in run(capsys, *command)[2]  # it takes less than a minute
+    monkeypatch.setattr("tutelage.commands.terminal.SECONDS_BETWEEN_LINES", 0)
+    said = run(capsys, *command)[2]
+    pairs = re.findall(r"(\S+) on mlp-digits: (\d+)%", said)
+    assert pairs == [(sgd, "50"), (sgd, "100"), (adam, "50"), (adam, "100")]
+    assert re.search(r"loss \d\.\d+; 75% of all, about \d:\d\d:\d\d left", said)
+    assert run(capsys, *command, "--json")[2] == ""
 
 
 def test_import_then_evaluate_either_form(capsys, tmp_path):
@@ -156,10 +169,10 @@ def test_ctrl_c_within_a_callback_of_the_garbage_collector_is_not_lost(capsys, m
 def test_ctrl_c_during_a_measurement(capsys, tmp_path, monkeypatch, command, rows):
     arguments = [*command, "--on", "bowl", "--steps", "200", "--seeds", "1", "--out", tmp_path / "r.parquet"]
 
-    def interrupt(bar, task, progress):
+    def interrupt(progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure, "show_evaluation", interrupt)
+    monkeypatch.setattr(measure, "show_evaluation", lambda bar, task, quiet: interrupt)
     code, _, error = run(capsys, *arguments)
     assert code == 1
     assert "nothing was written. With --keep FOLDER" in error

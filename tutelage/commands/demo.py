@@ -36,7 +36,7 @@ class Demo:
                 self.out,
                 on_phase=lambda title: bar.update(task, description=title, completed=0, total=None, detail=""),
                 on_training=training,
-                on_evaluation=lambda progress: show_evaluation(bar, task, progress),
+                on_evaluation=show_evaluation(bar, task, quiet=self.json),
             )
         print_summary(result.summary, self.json)
         means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))

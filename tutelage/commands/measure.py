@@ -40,7 +40,7 @@ class _Measurement:
             "split": self.split,
             "data_dir": self.data_dir,
             "store": self.keep and EvaluationStore(self.keep),
-            "report": lambda progress: show_evaluation(bar, task, progress),
+            "report": show_evaluation(bar, task, quiet=self.json),
         }
 
     def _interrupted(self, otherwise: str) -> Interrupted:

@@ -28,6 +28,7 @@ from ..files import write_whole
 from ..training import Event
 
 console = Console(stderr=True, highlight=False)
+SECONDS_BETWEEN_LINES = 60
 
 
 def progress_bar(quiet: bool) -> Progress:
@@ -39,8 +40,25 @@ def progress_bar(quiet: bool) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}"),
         console=console,
+        speed_estimate_period=600,  # seconds; a window of a large optimizee takes minutes
         disable=quiet or not console.is_terminal,
     )
+
+
+class _Lines:
+    """In place of bars where there is no terminal: a line a minute at most."""
+
+    def __init__(self, last: float):
+        """
+        Args:
+            last: when the last one was, on the clock `time.monotonic`.
+        """
+        self._last = last
+
+    def say(self, line: str, anyway: bool = False) -> None:
+        if not console.is_terminal and (anyway or time.monotonic() >= self._last + SECONDS_BETWEEN_LINES):
+            self._last = time.monotonic()
+            console.print(line, soft_wrap=True)
 
 
 def show_training(bar: Progress, task: Any, event: Event) -> None:
@@ -62,14 +80,22 @@ def show_training(bar: Progress, task: Any, event: Event) -> None:
     )
 
 
-def show_evaluation(bar: Progress, task: Any, progress: EvaluationProgress) -> None:
-    bar.update(
-        task,
-        description=f"{progress.optimizer} on {progress.optimizee}",
-        completed=progress.finished_pairs * progress.total_windows + progress.finished_windows,
-        total=progress.total_pairs * progress.total_windows,
-        detail=f"loss {progress.losses.mean():.3g}",
-    )
+def show_evaluation(bar: Progress, task: TaskID, quiet: bool) -> Callable[[EvaluationProgress], None]:
+    """A report that moves the bar; without a terminal, a line now and then unless `quiet`."""
+    lines = _Lines(last=time.monotonic())
+
+    def report(progress: EvaluationProgress) -> None:
+        pair, loss = f"{progress.optimizer} on {progress.optimizee}", f"loss {progress.losses.mean():.3g}"
+        done = progress.finished_pairs * progress.total_windows + progress.finished_windows
+        total = progress.total_pairs * progress.total_windows
+        bar.update(task, description=pair, completed=done, total=total, detail=loss)
+        if not quiet:
+            left = next(each.time_remaining for each in bar.tasks if each.id == task)
+            left = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+            share = progress.finished_windows / progress.total_windows
+            lines.say(f"{pair}: {share:.0%}, {loss}; {done / total:.0%} of all{left}")
+
+    return report
 
 
 @contextlib.contextmanager
@@ -78,10 +104,9 @@ def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
     with progress_bar(quiet=False) as bar:
         whole = bar.add_task("starting", total=100, detail="")
         rows: dict[str, TaskID] = {}
-        said = -math.inf
+        lines = _Lines(last=-math.inf)
 
         def report(progress: CampaignProgress) -> None:
-            nonlocal said
             parts = f"{progress.finished} of {progress.total} parts"
             seconds = progress.seconds_left
             left = "" if seconds is None else f"about {timedelta(seconds=round(seconds))} left"
@@ -92,10 +117,9 @@ def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
                 if title not in rows:
                     rows[title] = bar.add_task(title, total=100, detail="")
                 bar.update(rows[title], completed=int(100 * share), detail=where)
-            if not console.is_terminal and (time.monotonic() > said + 60 or progress.finished == progress.total):
-                said = time.monotonic()
-                running = [f"{title} {share:.0%}, {where}" for title, (share, where) in progress.running.items()]
-                console.print("; ".join(filter(None, (f"{progress.share:.0%}, {parts}", left, *running))))
+            running = [f"{title} {share:.0%}, {where}" for title, (share, where) in progress.running.items()]
+            line = "; ".join(filter(None, (f"{progress.share:.0%}, {parts}", left, *running)))
+            lines.say(line, anyway=progress.finished == progress.total)
 
         yield report
 
