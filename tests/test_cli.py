@@ -201,6 +201,16 @@ def test_the_demo_from_end_to_end(capsys, tmp_path, monkeypatch):
     assert run(capsys, "demo", "--out", tmp_path / "demo")[0] == 2
 
 
+def test_without_a_terminal_the_demo_says_what_it_is_at(capsys, tmp_path, monkeypatch):
+    def begins(folder, on_phase, **reports):
+        on_phase("Teaching")
+        raise ValueError("no further")
+
+    monkeypatch.setattr("tutelage.commands.demo.demo", begins)
+    assert run(capsys, "demo", "--out", tmp_path)[2] == "Teaching tutelage: no further"
+    assert run(capsys, "demo", "--out", tmp_path, "--json")[2] == "tutelage: no further"
+
+
 def test_an_optimizer_and_an_optimizee_of_ones_own(capsys, tmp_path):
     mine = ["--optimizer", "examples.my_optimizer:create", "--technique", "plain-il-self-improving"]
     text = ["--on", "examples.my_optimizee:create"]

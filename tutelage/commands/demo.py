@@ -32,9 +32,14 @@ class Demo:
                     detail=f"stage {event.curriculum.stage + 1} of {stages}, {event.curriculum.unroll_length} steps",
                 )
 
+            def phase(title: str) -> None:
+                bar.update(task, description=title, completed=0, total=None, detail="")
+                if not (self.json or console.is_terminal):
+                    console.print(title, soft_wrap=True)
+
             result = demo(
                 self.out,
-                on_phase=lambda title: bar.update(task, description=title, completed=0, total=None, detail=""),
+                on_phase=phase,
                 on_training=training,
                 on_evaluation=show_evaluation(bar, task, quiet=self.json),
             )
