@@ -172,7 +172,7 @@ def test_ctrl_c_during_a_measurement(capsys, tmp_path, monkeypatch, command, row
     def interrupt(progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure, "show_evaluation", lambda bar, task, quiet: interrupt)
+    monkeypatch.setattr(measure, "show_evaluation", lambda bar, task, lines: interrupt)
     code, _, error = run(capsys, *arguments)
     assert code == 1
     assert "nothing was written. With --keep FOLDER" in error

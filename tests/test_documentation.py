@@ -1,5 +1,6 @@
 """The documentation: its code runs, its commands are ones, its numbers are those of the tables, and the site builds."""
 
+import functools
 import re
 import shlex
 import subprocess
@@ -81,6 +82,7 @@ def test_the_table_of_all_optimizers_says_what_was_measured():
     assert not wrong
 
 
+@functools.cache
 def _measured(path):
     """By optimizer, without its learning rate, and optimizee: results after 10,000 steps as the page writes them."""
     rows = pl.read_parquet(path).filter(pl.col("step") == 10_000, split="test")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..experiments import demo
 from ..training import Event, TrainingConfig
-from .terminal import console, print_summary, progress_bar, show_evaluation
+from .terminal import Lines, console, print_summary, progress_bar, show_evaluation
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Demo:
     def run(self) -> None:
         with progress_bar(self.json) as bar:
             task = bar.add_task("starting", total=None, detail="")
+            lines = Lines(self.json)
 
             def training(event: Event, config: TrainingConfig) -> None:
                 schedule = config.technique.schedule
@@ -34,14 +35,13 @@ class Demo:
 
             def phase(title: str) -> None:
                 bar.update(task, description=title, completed=0, total=None, detail="")
-                if not (self.json or console.is_terminal):
-                    console.print(title, soft_wrap=True)
+                lines.say(lambda: title, anyway=True)
 
             result = demo(
                 self.out,
                 on_phase=phase,
                 on_training=training,
-                on_evaluation=show_evaluation(bar, task, quiet=self.json),
+                on_evaluation=show_evaluation(bar, task, lines),
             )
         print_summary(result.summary, self.json)
         means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from ..evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
 from ..optimizees import Split
 from .interrupted import Interrupted
-from .terminal import check_free, print_summary, progress_bar, show_evaluation, write
+from .terminal import Lines, check_free, print_summary, progress_bar, show_evaluation, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class _Measurement:
             "split": self.split,
             "data_dir": self.data_dir,
             "store": self.keep and EvaluationStore(self.keep),
-            "report": show_evaluation(bar, task, quiet=self.json),
+            "report": show_evaluation(bar, task, Lines(self.json)),
         }
 
     def _interrupted(self, otherwise: str) -> Interrupted:

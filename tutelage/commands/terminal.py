@@ -45,20 +45,26 @@ def progress_bar(quiet: bool) -> Progress:
     )
 
 
-class _Lines:
-    """In place of bars where there is no terminal: a line a minute at most."""
+class Lines:
+    """In place of bars where there is no terminal: a line a minute at most, and none if `quiet`."""
 
-    def __init__(self, last: float):
+    def __init__(self, quiet: bool, at_once: bool = False):
         """
         Args:
-            last: when the last one was, on the clock `time.monotonic`.
+            at_once: the first is due now, not in a minute.
         """
-        self._last = last
+        self._shown = not (quiet or console.is_terminal)
+        self._last = -math.inf if at_once else time.monotonic()
 
-    def say(self, line: str, anyway: bool = False) -> None:
-        if not console.is_terminal and (anyway or time.monotonic() >= self._last + SECONDS_BETWEEN_LINES):
+    def say(self, line: Callable[[], str], anyway: bool = False) -> None:
+        """
+        Args:
+            line: called only when one is due.
+            anyway: say it now.
+        """
+        if self._shown and (anyway or time.monotonic() >= self._last + SECONDS_BETWEEN_LINES):
             self._last = time.monotonic()
-            console.print(line, soft_wrap=True)
+            console.print(line(), soft_wrap=True)
 
 
 def show_training(bar: Progress, task: Any, event: Event) -> None:
@@ -80,20 +86,22 @@ def show_training(bar: Progress, task: Any, event: Event) -> None:
     )
 
 
-def show_evaluation(bar: Progress, task: TaskID, quiet: bool) -> Callable[[EvaluationProgress], None]:
-    """A report that moves the bar; without a terminal, a line now and then unless `quiet`."""
-    lines = _Lines(last=time.monotonic())
+def show_evaluation(bar: Progress, task: TaskID, lines: Lines) -> Callable[[EvaluationProgress], None]:
+    """A report that moves the bar; without a terminal, a line now and then."""
 
     def report(progress: EvaluationProgress) -> None:
         pair, loss = f"{progress.optimizer} on {progress.optimizee}", f"loss {progress.losses.mean():.3g}"
         done = progress.finished_pairs * progress.total_windows + progress.finished_windows
         total = progress.total_pairs * progress.total_windows
         bar.update(task, description=pair, completed=done, total=total, detail=loss)
-        if not quiet:
+
+        def line() -> str:
             left = next(each.time_remaining for each in bar.tasks if each.id == task)
             left = "" if left is None else f", about {timedelta(seconds=round(left))} left"
             share = progress.finished_windows / progress.total_windows
-            lines.say(f"{pair}: {share:.0%}, {loss}; {done / total:.0%} of all{left}")
+            return f"{pair}: {share:.0%}, {loss}; {done / total:.0%} of all{left}"
+
+        lines.say(line)
 
     return report
 
@@ -104,7 +112,7 @@ def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
     with progress_bar(quiet=False) as bar:
         whole = bar.add_task("starting", total=100, detail="")
         rows: dict[str, TaskID] = {}
-        lines = _Lines(last=-math.inf)
+        lines = Lines(quiet=False, at_once=True)
 
         def report(progress: CampaignProgress) -> None:
             parts = f"{progress.finished} of {progress.total} parts"
@@ -117,8 +125,11 @@ def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
                 if title not in rows:
                     rows[title] = bar.add_task(title, total=100, detail="")
                 bar.update(rows[title], completed=int(100 * share), detail=where)
-            running = [f"{title} {share:.0%}, {where}" for title, (share, where) in progress.running.items()]
-            line = "; ".join(filter(None, (f"{progress.share:.0%}, {parts}", left, *running)))
+
+            def line() -> str:
+                running = [f"{title} {share:.0%}, {where}" for title, (share, where) in progress.running.items()]
+                return "; ".join(filter(None, (f"{progress.share:.0%}, {parts}", left, *running)))
+
             lines.say(line, anyway=progress.finished == progress.total)
 
         yield report

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 import tomli_w
 
@@ -12,7 +11,10 @@ from ..optimizers import load_weights
 from ..training import TrainingConfig
 from ..training.config import without_none
 from ..zoo import zoo_weights
-from .claims import ends_lower, final_by_seed
+from .claims import Outcome, ends_lower, final_by_seed
+
+_SEARCHED_AFTER = {"nas-cifar": 1_000}
+"""Steps after which learning rates were searched, where fewer than those they are judged after."""
 
 _CARD = """# {name}
 
@@ -24,8 +26,8 @@ steps.
 
 Logarithm of the mean loss over the last 100 steps, mean ± standard deviation over seeds. By the paper's protocol the
 optimizee is trained on the test images. Beside it the best hand-designed optimizer measured there after as many steps,
-with its learning rate searched for that optimizee (on nas-cifar after 1,000 steps), and whether {name} ends lower, with
-the 95 % interval of the difference, seed by seed: yes where all of it is below 0, no where none of it is.
+with its learning rate searched for that optimizee, and whether {name} ends lower, with the 95 % interval of the
+difference, seed by seed: yes where all of it is below 0, no where none of it is.
 
 | optimizee | steps | {name} | seeds | best hand-designed | does {name} end lower? |
 |---|---|---|---|---|---|
@@ -97,20 +99,13 @@ class _Row:
     """What was measured on an optimizee, beside the best hand-designed optimizer there."""
 
     measured: dict[str, Any]
-    best: dict[str, Any] | None
-    losses: tuple[np.ndarray, ...] = ()
-    """Final log-losses of the two, of the seeds that both have."""
+    beside: "_Beside | None"
 
     @staticmethod
     def of(measured: dict[str, Any], windows: pl.DataFrame) -> "_Row":
         there = windows.filter(optimizee=measured["optimizee"], step=measured["steps"])
         best = best_hand_designed(summarize(there))
-        if best is None:
-            return _Row(measured, None)
-        names = measured["optimizer"], best["optimizer"]
-        both = there.filter(pl.col("optimizer").is_in(names)).filter(pl.len().over("seed") == 2)
-        final = final_log_losses(both)
-        return _Row(measured, best, tuple(final_by_seed(final, name) for name in names))
+        return _Row(measured, None if best is None else _Beside.of(measured, best, there))
 
     @property
     def where(self) -> str:
@@ -118,22 +113,52 @@ class _Row:
 
     @property
     def line(self) -> str:
-        beside = ["", ""]
-        if self.best is not None:
-            outcome, difference = ends_lower(*self.losses)
-            said = {"holds": "yes", "does not hold": "no"}.get(outcome, outcome)
-            beside = [f"{describe(self.best)} ({self.best['optimizer']})", f"{said}: {difference}"]
         measured = self.measured
-        cells = [measured["optimizee"], f"{measured['steps']:,}", describe(measured), str(measured["seeds"]), *beside]
+        cells = [measured["optimizee"], f"{measured['steps']:,}", describe(measured), str(measured["seeds"])]
+        cells += [self.beside.described, self.beside.verdict] if self.beside else ["", ""]
         return f"| {' | '.join(cells)} |"
 
     @property
     def failure(self) -> str | None:
         if self.measured["diverged"]:
             return f"{describe(self.measured)}."
-        if self.best is None:
-            return "the loss ends above 1." if self.measured["mean"] > 0 else None
+        if self.beside:
+            return self.beside.failure
+        return "the loss ends above 1." if self.measured["mean"] > 0 else None
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The best hand-designed optimizer, and whether the taught one ends lower in the seeds that both have."""
+
+    best: dict[str, Any]
+    outcome: Outcome
+    difference: str
+    higher: bool
+    """Whether the taught one ends higher on average."""
+
+    @staticmethod
+    def of(measured: dict[str, Any], best: dict[str, Any], there: pl.DataFrame) -> "_Beside":
+        names = measured["optimizer"], best["optimizer"]
+        both = there.filter(pl.col("optimizer").is_in(names)).filter(pl.len().over("seed") == 2)
+        final = final_log_losses(both)
+        taught, hand_designed = (final_by_seed(final, name) for name in names)
+        return _Beside(best, *ends_lower(taught, hand_designed), bool(taught.mean() > hand_designed.mean()))
+
+    @property
+    def described(self) -> str:
+        searched = _SEARCHED_AFTER.get(self.best["optimizee"], self.best["steps"])
+        shorter = f", searched after {searched:,} steps" if searched < self.best["steps"] else ""
+        return f"{describe(self.best)} ({self.best['optimizer']}{shorter})"
+
+    @property
+    def verdict(self) -> str:
+        said = {"holds": "yes", "does not hold": "no"}.get(self.outcome, self.outcome)
+        return f"{said}: {self.difference}"
+
+    @property
+    def failure(self) -> str | None:
         lower = f"{self.best['optimizer']} ends lower"
-        if ends_lower(*self.losses)[0] == "does not hold":
+        if self.outcome == "does not hold":
             return f"{lower}."
-        return f"{lower}, by no more than chance may do." if np.mean(self.losses[0] - self.losses[1]) > 0 else None
+        return f"{lower}, by no more than chance may do." if self.higher else None
