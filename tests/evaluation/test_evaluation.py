@@ -102,6 +102,19 @@ def test_tuning_finds_the_best_rate_and_never_an_edge():
     assert "sgd:learning_rate=0.0003" not in means, "tried what lies on the other side"
 
 
+def test_tuning_reports_how_many_rates_are_done_and_known_to_be_needed():
+    reports = []
+    _, table = tutelage.tune(
+        "sgd", "tests.evaluation.test_evaluation:flat_bowl", num_steps=200, num_seeds=1, report=reports.append
+    )
+    rates = table["optimizer"].n_unique()
+    done = [report.finished_pairs + report.finished_windows / report.total_windows for report in reports]
+    np.testing.assert_allclose(done, np.arange(1, 2 * rates + 1) / 2)  # two windows each
+    needed = [report.total_pairs for report in reports]
+    assert needed == sorted(needed)
+    assert (needed[0], needed[-1]) == (5, rates)
+
+
 class Bowl(Quadratic):
     def sample(self, key):
         return jnp.zeros(7)

@@ -34,7 +34,7 @@ class Demo:
                 )
 
             def phase(title: str) -> None:
-                bar.update(task, description=title, completed=0, total=None, detail="")
+                bar.reset(task, description=title, detail="")
                 lines.say(lambda: title, anyway=True)
 
             result = demo(

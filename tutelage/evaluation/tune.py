@@ -1,14 +1,14 @@
 """Search of a hand-designed optimizer's learning rate on a grid."""
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from ..optimizees import Split, optimizee
 from ..optimizers import HandDesigned, parse_hand_designed
-from .evaluate import Report, evaluate
+from .evaluate import EvaluationProgress, Report, evaluate
 from .store import EvaluationStore
 from .summary import summarize
 
@@ -29,7 +29,6 @@ def tune(
     data_dir: str | Path | None = None,
     store: EvaluationStore | None = None,
     report: Report = lambda progress: None,
-    announce: Callable[[str], None] = lambda optimizer: None,
 ) -> tuple[str, pl.DataFrame]:
     """Find the learning rate with the lowest mean final log-loss.
 
@@ -40,7 +39,8 @@ def tune(
         name: a hand-designed optimizer, with other hyperparameters where wanted, as in `sgd:momentum=0.9`.
         on: name of the optimizee.
         store: keeps finished learning rates and where the unfinished one stands, as in `evaluate`.
-        announce: called with each candidate before it runs.
+        report: called after each window that is computed; a pair is a learning rate, and their number grows with
+            the search: it is that of those known to be needed.
 
     Returns:
         The best setting, as in `adam:learning_rate=0.01`, and the evaluation table of all that were tried.
@@ -51,11 +51,15 @@ def tune(
     check_tunable(name)
     problem = {on: optimizee(on, split, data_dir)}
     tables: dict[int, pl.DataFrame] = {}
+    here = START
+
+    def report_rate(progress: EvaluationProgress) -> None:
+        needed = len({*tables, *_around(here)})
+        report(replace(progress, finished_pairs=len(tables), total_pairs=needed))
 
     def score(position: int) -> float:
         if position not in tables:
             spec = _candidate(name, position)
-            announce(spec)
             optimizer: HandDesigned = parse_hand_designed(spec)
             tables[position] = evaluate(
                 {spec: optimizer},
@@ -64,12 +68,11 @@ def tune(
                 num_seeds=num_seeds,
                 split=split,
                 store=store,
-                report=report,
+                report=report_rate,
             )
         mean = summarize(tables[position])["mean"][0]
         return math.inf if mean is None else mean
 
-    here = START
     while (best := min(_around(here), key=score)) != here:  # where all diverge, the smallest
         here = best
     if math.isinf(score(best)):

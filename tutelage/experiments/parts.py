@@ -156,12 +156,12 @@ class Baseline:
 
     def run(self, place: Place, advance: Advance) -> tuple[str, pl.DataFrame, pl.DataFrame]:
         """The best setting, the table of all that were tried, and the evaluation's table."""
-        tried: list[str] = []
         tuning_share = _RATES * self.tuning_seeds / (_RATES * self.tuning_seeds + self.num_seeds)
 
         def report(progress: EvaluationProgress) -> None:
-            share = (len(tried) - 1 + progress.finished_windows / progress.total_windows) / max(_RATES, len(tried))
-            advance(share * tuning_share, f"{tried[-1]}, loss {progress.losses.mean():.3g}")
+            done = progress.finished_pairs + progress.finished_windows / progress.total_windows
+            share = done / max(_RATES, progress.total_pairs)
+            advance(share * tuning_share, f"{progress.optimizer}, loss {progress.losses.mean():.3g}")
 
         best, tuning = tune(
             self.optimizer,
@@ -171,7 +171,6 @@ class Baseline:
             data_dir=place.data_dir,
             store=place.store,
             report=report,
-            announce=tried.append,
         )
         table = _evaluate(
             self.name,
