@@ -13,7 +13,7 @@ from tutelage.training import recipe
 def table(**log_losses):
     """A window for each seed, with these final log-losses."""
     return pl.concat(
-        to_table(name, "mlp-orig", "test", np.exp(np.asarray([logs], float)), np.ones(1))
+        to_table(name, "mlp-orig", "test", np.exp(np.asarray([logs], float)), np.ones((1, len(logs))))
         for name, logs in log_losses.items()
     )
 

@@ -94,7 +94,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, environment):
 
 
 def losses(name: str, logs: list[float]) -> pl.DataFrame:
-    return to_table(name, "mlp-orig", "test", np.exp([[0.0] * len(logs), logs]), np.ones(2))
+    return to_table(name, "mlp-orig", "test", np.exp([[0.0] * len(logs), logs]), np.ones((2, len(logs))))
 
 
 def made_up(plan: Plan) -> dict[Part, Any]:

@@ -26,7 +26,7 @@ class _Measurement:
     data_dir: Path | None = None
     """Folder to look for data in first."""
     keep: Path | None = None
-    """Folder that keeps what is computed, so that the same command goes on where it was interrupted."""
+    """Folder that keeps what is computed: the same command goes on where it was, more seeds cost only the new ones."""
     json: bool = False
     """Print the summary as JSON."""
 

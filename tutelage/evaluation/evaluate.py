@@ -10,8 +10,9 @@ import polars as pl
 
 from ..interop.loading import resolve_optimizer
 from ..optimizees import Optimizee, Split, load_optimizees
-from .pair import WINDOW, evaluate_pair
+from .pair import evaluate_pair
 from .rollout import Optimizer
+from .seeds import WINDOW
 from .store import EvaluationStore
 
 SCHEMA = {
@@ -34,6 +35,7 @@ class EvaluationProgress:
     finished_windows: int
     """Of this pair."""
     total_windows: int
+    """More than the steps have where an interrupted call had fewer seeds: those and the further ones take turns."""
     finished_pairs: int
     total_pairs: int
     losses: np.ndarray
@@ -44,7 +46,7 @@ Report = Callable[[EvaluationProgress], None]
 
 
 def to_table(optimizer: str, optimizee_name: str, split: str, losses: np.ndarray, seconds: np.ndarray) -> pl.DataFrame:
-    """Losses [windows, seeds] and seconds [windows] as a tidy table, a row per window and seed.
+    """Losses and seconds, both [windows, seeds], as a tidy table, a row per window and seed.
 
     `step` is the last step of the window, `loss` the mean over it (not finite where the run diverged) and
     `seconds` the window's wall-clock time divided by the number of seeds that shared it.
@@ -57,7 +59,7 @@ def to_table(optimizer: str, optimizee_name: str, split: str, losses: np.ndarray
         "seed": np.tile(np.arange(seeds), windows),
         "step": np.repeat(WINDOW * np.arange(1, windows + 1), seeds),
         "loss": losses.astype(float).reshape(-1),
-        "seconds": np.repeat(seconds / seeds, seeds),
+        "seconds": seconds.reshape(-1),
     }
     return pl.DataFrame(columns, schema=SCHEMA)
 
@@ -81,7 +83,8 @@ def evaluate(
         on: names of optimizees, or optimizees by name.
         num_steps: a multiple of 100.
         split: of the optimizees' data; by the paper's protocol, the test images are what is trained on here.
-        store: keeps finished pairs and where the unfinished one stands, so that the same call goes on from there.
+        store: keeps what is computed and where an unfinished pair stands, so that the same call goes on from there,
+            and one with more seeds computes only the further ones.
         report: called after each window of 100 steps that is computed.
         finished: called with the table so far after each pair.
 
@@ -103,8 +106,8 @@ def evaluate(
     tables: list[pl.DataFrame] = []
     for number, (name, problem) in enumerate(pairs):
 
-        def window_done(window: int, losses: np.ndarray, name=name, problem=problem, number=number):
-            report(EvaluationProgress(name, problem, window, num_steps // WINDOW, number, len(pairs), losses))
+        def window_done(finished: int, total: int, losses: np.ndarray, name=name, problem=problem, number=number):
+            report(EvaluationProgress(name, problem, finished, total, number, len(pairs), losses))
 
         losses, seconds = evaluate_pair(
             optimizers[name],

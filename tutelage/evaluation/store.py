@@ -57,9 +57,10 @@ class EvaluationStore:
                 f"{path} cannot be read ({error}): remove it, and that evaluation begins again."
             ) from error
 
-    def save(self, key: str, losses: np.ndarray, seconds: np.ndarray, state: list[np.ndarray]) -> None:
+    def save(self, key: str, kept: Kept) -> None:
         """Replace what there is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"losses": losses, "seconds": seconds} | {f"state/{i}": leaf for i, leaf in enumerate(state)}
+        state = {f"state/{index}": leaf for index, leaf in enumerate(kept.state)}
+        arrays = {"losses": kept.losses, "seconds": kept.seconds} | state
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         write_whole(self.path(key), lambda path: save_file(arrays, path))

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from .pair import WINDOW
+from .seeds import WINDOW
 
 _RUN = ("optimizer", "optimizee", "split", "seed")
 

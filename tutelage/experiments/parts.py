@@ -150,13 +150,22 @@ class Baseline:
         return f"{self.name} on {self.on}"
 
     @property
+    def _tuning_runs(self) -> int:
+        return _RATES * self.tuning_seeds
+
+    @property
+    def _runs(self) -> int:
+        """The best rate's first seeds are kept from the search."""
+        return self._tuning_runs + max(self.num_seeds - self.tuning_seeds, 0)
+
+    @property
     def seconds(self) -> float:
         """Roughly."""
-        return (_RATES * self.tuning_seeds + self.num_seeds) * self.num_steps * seconds_per_step(self.on)
+        return self._runs * self.num_steps * seconds_per_step(self.on)
 
     def run(self, place: Place, advance: Advance) -> tuple[str, pl.DataFrame, pl.DataFrame]:
         """The best setting, the table of all that were tried, and the evaluation's table."""
-        tuning_share = _RATES * self.tuning_seeds / (_RATES * self.tuning_seeds + self.num_seeds)
+        tuning_share = self._tuning_runs / self._runs
 
         def report(progress: EvaluationProgress) -> None:
             done = progress.finished_pairs + progress.finished_windows / progress.total_windows
