@@ -57,6 +57,17 @@ def test_without_a_terminal_an_evaluation_says_now_and_then_how_far_it_is(capsys
     assert run(capsys, *command, "--json")[2] == ""
 
 
+def test_evaluate_says_whether_the_first_ends_lower_than_the_others(capsys):
+    optimizers = "adam:learning_rate=0.01", "sgd:learning_rate=0.001", "adam:learning_rate=0.02"
+    code, out, _ = run(capsys, "evaluate", *optimizers, "--on", "mlp-digits", "--steps", "200", "--seeds", "3")
+    assert code == 0
+    said = out.split("Does adam:learning_rate=0.01 end lower?")[1]
+    lines = {cells[1]: cells for cells in (re.split(r" *│ *", line) for line in said.splitlines()) if len(cells) > 4}
+    assert lines[optimizers[1]][3] == "yes"
+    assert lines[optimizers[2]][3] == "no"
+    assert "end lower" not in run(capsys, "evaluate", optimizers[0], "--on", "mlp-digits", "--steps", "100")[1]
+
+
 def test_import_then_evaluate_either_form(capsys, tmp_path):
     from tests.interop.test_loading import archive
 
@@ -69,6 +80,8 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
     assert code == 0
     first, second = json.loads(out)["results"]
     assert first["mean"] == second["mean"]
+    (comparison,) = json.loads(out)["comparisons"]
+    assert (comparison["than"], comparison["difference"]) == (str(tmp_path / "x.safetensors"), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,8 @@ def test_the_demo_from_end_to_end(capsys, tmp_path, monkeypatch):
     assert code == 0
     names = [row["optimizer"].partition(":")[0] for row in json.loads(out)["results"]]
     assert names == ["l2o-dm", "l2o-dm-cl-il", "adam", "rmsprop", "sgd"]
-    assert "l2o-dm-cl-il beats l2o-dm" in error or "l2o-dm-cl-il does not beat l2o-dm" in error
+    said = " ".join(error.split())
+    assert re.search(r"Does l2o-dm-cl-il end lower than l2o-dm here\? (yes|no|undecided): difference ", said)
     written = {path.name for path in (tmp_path / "demo").iterdir()}
     assert written == {"l2o-dm", "l2o-dm-cl-il", "results.parquet", "curves.png"}
     assert (tmp_path / "demo" / "curves.png").stat().st_size > 5_000

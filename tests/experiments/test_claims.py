@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tutelage.evaluation.evaluate import to_table
-from tutelage.experiments.claims import confidence_interval, judge_claims
+from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment import Claim, Experiment
 from tutelage.training import recipe
 
@@ -87,9 +87,3 @@ def test_claims_on_some_optimizees_are_not_judged_on_others():
     for on, verdicts in ((("mlp-relu", "mlp-orig"), 0), (("mlp-relu",), 1)):
         experiment = Experiment("x", "x", on, taught, claims=(elsewhere,))
         assert len(judge_claims(experiment, results, {})) == verdicts
-
-
-def test_interval_covers_as_often_as_it_says():
-    means = np.random.default_rng(0).normal(size=(2000, 5))
-    inside = [low <= 0 <= high for low, high in map(confidence_interval, means)]
-    assert abs(np.mean(inside) - 0.95) < 0.02

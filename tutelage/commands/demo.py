@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..evaluation import compare
 from ..experiments import demo
 from ..training import Event, TrainingConfig
 from .terminal import Lines, console, print_summary, progress_bar, show_evaluation
@@ -44,10 +45,9 @@ class Demo:
                 on_evaluation=show_evaluation(bar, task, lines),
             )
         print_summary(result.summary, self.json)
-        means = dict(zip(result.summary["optimizer"], result.summary["mean"], strict=True))
-        taught, plain = means[result.taught], means[result.plain]
-        better = taught is not None and (plain is None or taught < plain)
+        comparisons = compare(result.table, result.taught).filter(than=result.plain)
+        (row,) = comparisons.to_dicts()
         console.print(
-            f"{result.taught} {'beats' if better else 'does not beat'} {result.plain} here. "
+            f"Does {result.taught} end lower than {result.plain} here? {row['ends_lower']}: {row['measured']}. "
             f"Curves: {result.folder / 'curves.png'}; table: {result.folder / 'results.parquet'}."
         )

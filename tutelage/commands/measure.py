@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg
 
-from ..evaluation import EvaluationStore, evaluate, plot_curves, summarize, tune
+from ..evaluation import EvaluationStore, compare, evaluate, plot_curves, summarize, tune
 from ..optimizees import Split
 from .interrupted import Interrupted
-from .terminal import Lines, check_free, print_summary, progress_bar, show_evaluation, write
+from .terminal import Lines, check_free, print_comparisons, print_summary, progress_bar, show_evaluation, write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class _Measurement:
 
 @dataclass(frozen=True)
 class Evaluate(_Measurement):
-    """Run optimizers on optimizees from the same seeds and compare their losses."""
+    """Run optimizers on optimizees from the same seeds, and say whether the first ends lower than the others."""
 
     optimizers: Annotated[Positional[tuple[str, ...]], arg(metavar="OPT [OPT ...]")]
     """Run directories, .safetensors files, .npz files of published weights, or e.g. adam:learning_rate=0.01."""
@@ -80,7 +80,12 @@ class Evaluate(_Measurement):
                 ) from None
         if self.plot:
             plot_curves(table, self.plot)
-        print_summary(summarize(table), self.json)
+        comparisons = compare(table, self.optimizers[0])
+        if self.json:
+            print_summary(summarize(table), True, comparisons=comparisons.to_dicts())
+        else:
+            print_summary(summarize(table), False)
+            print_comparisons(comparisons)
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,23 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
         print(f"{name}: {value}")
 
 
+def print_comparisons(comparisons: pl.DataFrame) -> None:
+    """A table that `compare` returns."""
+    if comparisons.is_empty():
+        return
+    table = Table(
+        Column("than", overflow="fold"),
+        "optimizee",
+        "",
+        "final log-loss",
+        title=f"Does {comparisons['optimizer'][0]} end lower?",
+        caption="Differences seed by seed, with the 95 % interval of their mean: yes where all of it is below 0.",
+    )
+    for row in comparisons.iter_rows(named=True):
+        table.add_row(row["than"], row["optimizee"], row["ends_lower"], row["measured"])
+    Console(highlight=False).print(table)
+
+
 def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
     """For each optimizee and number of steps the taught optimizers and the best hand-designed one, the lowest first."""
     if as_json:

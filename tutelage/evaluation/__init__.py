@@ -1,5 +1,6 @@
 """How optimizers are judged."""
 
+from .comparison import Comparison, compare, compare_final, confidence_interval, final_by_seed
 from .evaluate import EvaluationProgress, evaluate
 from .plot import curves, plot_curves
 from .rollout import rollout
@@ -16,13 +17,18 @@ from .summary import (
 from .tune import check_tunable, tune
 
 __all__ = [
+    "Comparison",
     "EvaluationProgress",
     "EvaluationStore",
     "best_hand_designed",
     "check_tunable",
+    "compare",
+    "compare_final",
+    "confidence_interval",
     "curves",
     "describe",
     "evaluate",
+    "final_by_seed",
     "final_log_losses",
     "is_hand_designed",
     "last_windows",

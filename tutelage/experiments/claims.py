@@ -1,26 +1,20 @@
-"""Whether the paper's claims hold, computed from tables.
+"""Whether the paper's claims hold, computed from tables: does one optimizer end lower than another?
 
-Runs with the same seed start from the same parameters and see the same batches, so two optimizers are compared by the
-differences of their final log-losses, seed by seed. A claim holds on an optimizee where the whole 95 % confidence
-interval of the mean difference (Student's t) is below 0, does not hold where none of it is, and is undecided otherwise.
-Where a run diverged there is no difference to average: then the sign test decides, at the same level, counting a
-diverged run as worse than any other. A claim on an optimizer that is not in the table yet is unfinished.
+A claim on an optimizer that is not in the table yet is unfinished.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
-from scipy.special import bdtrc, stdtrit  # scipy.stats takes seconds to import
 
-from ..evaluation import final_log_losses
+from ..evaluation import compare_final, final_by_seed, final_log_losses
 from .experiment import Claim, Experiment
 
-CONFIDENCE = 0.95
 Outcome = Literal["holds", "does not hold", "undecided", "unfinished"]
+_OUTCOMES: dict[str, Outcome] = {"yes": "holds", "no": "does not hold", "undecided": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -69,55 +63,7 @@ def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:
 
 
 def _final_loss(claim: Claim, problem: str, final: pl.DataFrame) -> Verdict:
-    losses = {name: final_by_seed(final, name) for name in (claim.better, *claim.worse)}
-    worse = min(claim.worse, key=lambda name: float(np.mean(losses[name])))
+    worse = min(claim.worse, key=lambda name: float(np.mean(final_by_seed(final, name))))
     versus = f"{claim.better} against {worse}: " if len(claim.worse) > 1 else ""
-    outcome, measured = ends_lower(losses[claim.better], losses[worse])
-    return Verdict(claim, problem, versus + measured, outcome)
-
-
-def final_by_seed(final: pl.DataFrame, name: str) -> np.ndarray:
-    """An optimizer's rows of `final_log_losses` in the order of seeds, infinite where a run diverged."""
-    rows = final.filter(optimizer=name).sort("seed")
-    return np.where(rows["diverged"].to_numpy(), math.inf, rows["log_loss"].to_numpy())
-
-
-def ends_lower(better: np.ndarray, worse: np.ndarray) -> tuple[Outcome, str]:
-    """Whether the former final log-losses are lower than the latter, both [seeds], and what that is decided by."""
-    if np.isfinite(better).all() and np.isfinite(worse).all():
-        return _paired_t(better - worse)
-    return _sign_test(better, worse)
-
-
-def _paired_t(differences: np.ndarray) -> tuple[Outcome, str]:
-    interval = confidence_interval(differences)
-    if interval is None:
-        return "undecided", f"difference {differences.mean():.2f} (1 seed)"
-    low, high = interval
-    outcome: Outcome = "holds" if high < 0 else "does not hold" if low >= 0 else "undecided"
-    return outcome, f"difference {differences.mean():.2f}, from {low:.2f} to {high:.2f} ({len(differences)} seeds)"
-
-
-def _sign_test(better: np.ndarray, worse: np.ndarray) -> tuple[Outcome, str]:
-    wins, losses = int((better < worse).sum()), int((better > worse).sum())
-    said = f"better in {wins} of {len(better)} seeds, worse in {losses}"
-    diverged = [f"{int(np.isinf(x).sum())} {who}" for x, who in ((better, "of the former"), (worse, "of the latter"))]
-    said += f" (diverged: {' and '.join(diverged)})"
-    if _so_many_by_chance(wins, wins + losses) <= 1 - CONFIDENCE:
-        return "holds", said
-    if _so_many_by_chance(losses, wins + losses) <= 1 - CONFIDENCE:
-        return "does not hold", said
-    return "undecided", said
-
-
-def _so_many_by_chance(successes: int, trials: int) -> float:
-    """The probability of at least so many heads from a fair coin."""
-    return float(bdtrc(successes - 1, trials, 0.5)) if successes else 1.0
-
-
-def confidence_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """Of the mean, at 95 % (Student's t); None for a single value."""
-    if len(values) < 2:
-        return None
-    half = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
+    comparison = compare_final(final, claim.better, worse)
+    return Verdict(claim, problem, versus + comparison.measured, _OUTCOMES[comparison.ends_lower])

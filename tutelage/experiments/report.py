@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import tomli_w
 
-from ..evaluation import curves, describe, final_log_losses, summarize
+from ..evaluation import confidence_interval, curves, describe, final_log_losses, summarize
 from ..page import page, svg, table
 from ..training.config import without_none
-from .claims import confidence_interval, judge_claims
+from .claims import judge_claims
 from .record import Record
 
 _FINAL = (

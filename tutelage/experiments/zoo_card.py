@@ -6,12 +6,19 @@ from typing import Any
 import polars as pl
 import tomli_w
 
-from ..evaluation import best_hand_designed, describe, final_log_losses, summarize, summarize_windows
+from ..evaluation import (
+    Comparison,
+    best_hand_designed,
+    compare_final,
+    describe,
+    final_log_losses,
+    summarize,
+    summarize_windows,
+)
 from ..optimizers import load_weights
 from ..training import TrainingConfig
 from ..training.config import without_none
 from ..zoo import zoo_weights
-from .claims import Outcome, ends_lower, final_by_seed
 
 _SEARCHED_AFTER = {"nas-cifar": 1_000}
 """Steps after which learning rates were searched, where fewer than those they are judged after."""
@@ -105,7 +112,10 @@ class _Row:
     def of(measured: dict[str, Any], windows: pl.DataFrame) -> "_Row":
         there = windows.filter(optimizee=measured["optimizee"], step=measured["steps"])
         best = best_hand_designed(summarize(there))
-        return _Row(measured, None if best is None else _Beside.of(measured, best, there))
+        if best is None:
+            return _Row(measured, None)
+        comparison = compare_final(final_log_losses(there), measured["optimizer"], best["optimizer"])
+        return _Row(measured, _Beside(best, comparison))
 
     @property
     def where(self) -> str:
@@ -132,18 +142,7 @@ class _Beside:
     """The best hand-designed optimizer, and whether the taught one ends lower in the seeds that both have."""
 
     best: dict[str, Any]
-    outcome: Outcome
-    difference: str
-    higher: bool
-    """Whether the taught one ends higher on average."""
-
-    @staticmethod
-    def of(measured: dict[str, Any], best: dict[str, Any], there: pl.DataFrame) -> "_Beside":
-        names = measured["optimizer"], best["optimizer"]
-        both = there.filter(pl.col("optimizer").is_in(names)).filter(pl.len().over("seed") == 2)
-        final = final_log_losses(both)
-        taught, hand_designed = (final_by_seed(final, name) for name in names)
-        return _Beside(best, *ends_lower(taught, hand_designed), bool(taught.mean() > hand_designed.mean()))
+    comparison: Comparison
 
     @property
     def described(self) -> str:
@@ -153,12 +152,12 @@ class _Beside:
 
     @property
     def verdict(self) -> str:
-        said = {"holds": "yes", "does not hold": "no"}.get(self.outcome, self.outcome)
-        return f"{said}: {self.difference}"
+        return f"{self.comparison.ends_lower}: {self.comparison.measured}"
 
     @property
     def failure(self) -> str | None:
         lower = f"{self.best['optimizer']} ends lower"
-        if self.outcome == "does not hold":
+        if self.comparison.ends_lower == "no":
             return f"{lower}."
-        return f"{lower}, by no more than chance may do." if self.higher else None
+        higher = (self.comparison.difference or 0.0) > 0
+        return f"{lower}, by no more than chance may do." if higher else None

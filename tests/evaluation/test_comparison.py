@@ -1,0 +1,66 @@
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tutelage.evaluation import compare, confidence_interval
+from tutelage.evaluation.evaluate import to_table
+
+
+def table(on, **log_losses):
+    """A window for each seed, with these final log-losses."""
+    return pl.concat(
+        to_table(name, on, "test", np.exp(np.asarray([logs], float)), np.ones((1, len(logs))))
+        for name, logs in log_losses.items()
+    )
+
+
+def test_one_with_each_of_the_others_on_each_optimizee():
+    results = pl.concat(
+        [
+            table("mlp-orig", a=[-3.0, -3.1, -3.2], b=[-1.0, -1.1, -1.3], c=[-4.0, -4.1, -4.3]),
+            table("mlp-relu", b=[-1.0, -1.1], a=[-1.2, -1.0]),
+            table("mlp-deeper", b=[-1.0]),
+        ]
+    )
+    rows = compare(results, "a")
+    pairs = rows.select("optimizer", "than", "optimizee", "ends_lower").rows()
+    assert pairs == [
+        ("a", "b", "mlp-orig", "yes"),
+        ("a", "c", "mlp-orig", "no"),
+        ("a", "b", "mlp-relu", "undecided"),
+    ]
+    np.testing.assert_allclose(rows["difference"], [-5.9 / 3, 3.1 / 3, -0.05], rtol=1e-12)
+    # Student's t with two degrees of freedom: 4.3027 times 0.057735 / sqrt(3) on either side of -1.9667
+    assert rows["measured"][0] == "difference -1.97, from -2.11 to -1.82 (3 seeds)"
+    assert compare(results.filter(optimizer="a"), "a").is_empty()
+
+
+def test_seeds_that_only_one_has_do_not_count():
+    results = table("mlp-orig", a=[-1.0, -1.1, -1.2, -90.0], b=[-0.5, -0.5, -0.5])
+    (row,) = compare(results, "a").to_dicts()
+    assert row["difference"] == pytest.approx(-0.6)
+    assert row["measured"].endswith("(3 seeds)")
+    apart = pl.concat([results.filter(optimizer="b"), results.filter(optimizer="a", seed=3)])
+    (row,) = compare(apart, "a").to_dicts()
+    assert (row["ends_lower"], row["measured"]) == ("undecided", "no seed in common")
+
+
+def test_a_run_that_diverged_loses_and_leaves_no_difference():
+    results = table("mlp-orig", a=[-1.0] * 5, b=[math.inf] * 4 + [-2.0])
+    (row,) = compare(results, "a").to_dicts()
+    assert row["ends_lower"] == "undecided"
+    assert row["measured"] == "better in 4 of 5 seeds, worse in 1 (diverged: 0 of the former and 4 of the latter)"
+    assert row["difference"] is None
+
+
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ValueError, match=r"The table has no c: compare one of "):
+        compare(table("mlp-orig", a=[-1.0], b=[-2.0]), "c")
+
+
+def test_interval_covers_as_often_as_it_says():
+    means = np.random.default_rng(0).normal(size=(2000, 5))
+    inside = [low <= 0 <= high for low, high in map(confidence_interval, means)]
+    assert abs(np.mean(inside) - 0.95) < 0.02
