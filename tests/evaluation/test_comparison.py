@@ -37,6 +37,16 @@ def test_one_with_each_of_the_others_on_each_optimizee():
     assert compare(results.filter(optimizer="a"), "a").is_empty()
 
 
+def test_runs_of_another_length_or_split_are_not_compared():
+    results = table("mlp-orig", a=[-1.0, -1.1, -1.2], b=[-0.5, -0.5, -0.5])
+    longer = results.filter(optimizer="b").with_columns(step=pl.lit(200, pl.Int64))
+    (row,) = compare(pl.concat([results.filter(optimizer="a"), longer]), "a").to_dicts()
+    assert (row["ends_lower"], row["measured"]) == ("undecided", "no runs of the same seed and length")
+    train = results.with_columns(split=pl.lit("train"), loss=pl.when(optimizer="b").then("loss").otherwise(1.0))
+    rows = compare(pl.concat([results, train]), "a")
+    assert rows.select("split", "ends_lower").rows() == [("test", "yes"), ("train", "no")]
+
+
 def test_seeds_that_only_one_has_do_not_count():
     results = table("mlp-orig", a=[-1.0, -1.1, -1.2, -90.0], b=[-0.5, -0.5, -0.5])
     (row,) = compare(results, "a").to_dicts()
@@ -44,7 +54,7 @@ def test_seeds_that_only_one_has_do_not_count():
     assert row["measured"].endswith("(3 seeds)")
     apart = pl.concat([results.filter(optimizer="b"), results.filter(optimizer="a", seed=3)])
     (row,) = compare(apart, "a").to_dicts()
-    assert (row["ends_lower"], row["measured"]) == ("undecided", "no seed in common")
+    assert (row["ends_lower"], row["measured"]) == ("undecided", "no runs of the same seed and length")
 
 
 def test_a_run_that_diverged_loses_and_leaves_no_difference():

@@ -33,11 +33,11 @@ def compare(table: pl.DataFrame, optimizer: str) -> pl.DataFrame:
     """Whether `optimizer` ends lower than each of the others, on each optimizee, over the seeds that both have.
 
     Args:
-        table: with the columns of `evaluate`.
+        table: with the columns of `evaluate`; of runs of different lengths those of the same are compared.
 
     Returns:
-        A row for each other optimizer and optimizee: `optimizer`, `than`, `optimizee`, and `ends_lower` (yes, no or
-        undecided), `measured` and `difference` as `Comparison` has them.
+        A row for each other optimizer, optimizee and split of its data: `optimizer`, `than`, `optimizee`, `split`, and
+        `ends_lower` (yes, no or undecided), `measured` and `difference` as `Comparison` has them.
 
     Raises:
         ValueError: the table does not have the optimizer.
@@ -45,12 +45,12 @@ def compare(table: pl.DataFrame, optimizer: str) -> pl.DataFrame:
     if optimizer not in table["optimizer"]:
         raise ValueError(f"The table has no {optimizer}: compare one of {', '.join(table['optimizer'].unique())}.")
     rows = []
-    for (problem,), final in final_log_losses(table).group_by("optimizee", maintain_order=True):
+    for (problem, split), final in final_log_losses(table).group_by("optimizee", "split", maintain_order=True):
         names = final["optimizer"].unique(maintain_order=True)
         for other in names.filter(names != optimizer) if optimizer in names else ():
-            pair = {"optimizer": optimizer, "than": other, "optimizee": problem}
+            pair = {"optimizer": optimizer, "than": other, "optimizee": problem, "split": split}
             rows.append(pair | compare_final(final, optimizer, other)._asdict())
-    text = dict.fromkeys(("optimizer", "than", "optimizee", "ends_lower", "measured"), pl.String)
+    text = dict.fromkeys(("optimizer", "than", "optimizee", "split", "ends_lower", "measured"), pl.String)
     return pl.DataFrame(rows, schema=text | {"difference": pl.Float64})
 
 
@@ -58,11 +58,11 @@ def compare_final(final: pl.DataFrame, optimizer: str, than: str) -> Comparison:
     """One optimizer with another, over the seeds that both have.
 
     Args:
-        final: `final_log_losses` of one optimizee.
+        final: `final_log_losses` of one optimizee and split.
     """
-    pair = final.filter(pl.col("optimizer").is_in((optimizer, than))).filter(pl.len().over("seed") == 2)
+    pair = final.filter(pl.col("optimizer").is_in((optimizer, than))).filter(pl.len().over("seed", "step") == 2)
     if pair.is_empty():
-        return Comparison("undecided", "no seed in common", None)
+        return Comparison("undecided", "no runs of the same seed and length", None)
     one, other = final_by_seed(pair, optimizer), final_by_seed(pair, than)
     decide = _paired_t if np.isfinite([one, other]).all() else _sign_test
     return decide(one, other)
