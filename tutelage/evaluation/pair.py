@@ -29,8 +29,9 @@ def evaluate_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean losses of `optimizer` on `problem` and the seconds that each window took, both [windows, seeds].
 
-    Seeds 0 … `num_seeds` - 1 are computed side by side, on all devices; those that the store has are not computed
-    again, which on a CPU changes no digit (on a GPU, rounding). The seconds are those of all seeds computed together, by their number, without compilation.
+    Seeds 0 … `num_seeds` - 1 are computed side by side, on all devices. Those that the store has are not computed
+    again, which on a CPU changes no digit, on a GPU rounding. The seconds are those of all seeds computed together,
+    by their number, without compilation.
 
     Args:
         store: where to look first for what was computed already, and to keep what is.
