@@ -4,16 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.tables import table
 from tutelage.evaluation import compare, confidence_interval
-from tutelage.evaluation.evaluate import to_table
-
-
-def table(on, **log_losses):
-    """A window for each seed, with these final log-losses."""
-    return pl.concat(
-        to_table(name, on, "test", np.exp(np.asarray([logs], float)), np.ones((1, len(logs))))
-        for name, logs in log_losses.items()
-    )
 
 
 def test_one_with_each_of_the_others_on_each_optimizee():

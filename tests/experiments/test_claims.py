@@ -1,21 +1,12 @@
 import math
 
 import numpy as np
-import polars as pl
 import pytest
 
-from tutelage.evaluation.evaluate import to_table
+from tests.tables import table
 from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment import Claim, Experiment
 from tutelage.training import recipe
-
-
-def table(**log_losses):
-    """A window for each seed, with these final log-losses."""
-    return pl.concat(
-        to_table(name, "mlp-orig", "test", np.exp(np.asarray([logs], float)), np.ones((1, len(logs))))
-        for name, logs in log_losses.items()
-    )
 
 
 def verdict(claim, results, steps=None):
