@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..evaluation import compare
+from ..evaluation import compare_final, final_log_losses
 from ..experiments import demo
 from ..training import Event, TrainingConfig
 from .terminal import Lines, console, print_summary, progress_bar, show_evaluation
@@ -45,9 +45,8 @@ class Demo:
                 on_evaluation=show_evaluation(bar, task, lines),
             )
         print_summary(result.summary, self.json)
-        comparisons = compare(result.table, result.taught).filter(than=result.plain)
-        (row,) = comparisons.to_dicts()
+        comparison = compare_final(final_log_losses(result.table), result.taught, result.plain)
         console.print(
-            f"Does {result.taught} end lower than {result.plain} here? {row['ends_lower']}: {row['measured']}. "
+            f"Does {result.taught} end lower than {result.plain} here? {comparison.ends_lower}: {comparison.measured}. "
             f"Curves: {result.folder / 'curves.png'}; table: {result.folder / 'results.parquet'}."
         )

@@ -98,8 +98,7 @@ def show_evaluation(bar: Progress, task: TaskID, lines: Lines) -> Callable[[Eval
         def line() -> str:
             left = next(each.time_remaining for each in bar.tasks if each.id == task)
             left = "" if left is None else f", about {timedelta(seconds=round(left))} left"
-            share = progress.finished_windows / progress.total_windows
-            return f"{pair}: {share:.0%}, {loss}; {done / total:.0%} of all{left}"
+            return f"{pair}: {progress.share:.0%}, {loss}; {done / total:.0%} of all{left}"
 
         lines.say(line)
 

@@ -47,7 +47,9 @@ def compare(table: pl.DataFrame, optimizer: str) -> pl.DataFrame:
     rows = []
     for (problem, split), final in final_log_losses(table).group_by("optimizee", "split", maintain_order=True):
         names = final["optimizer"].unique(maintain_order=True)
-        for other in names.filter(names != optimizer) if optimizer in names else ():
+        if optimizer not in names:
+            continue
+        for other in names.filter(names != optimizer):
             pair = {"optimizer": optimizer, "than": other, "optimizee": problem, "split": split}
             rows.append(pair | compare_final(final, optimizer, other)._asdict())
     text = dict.fromkeys(("optimizer", "than", "optimizee", "split", "ends_lower", "measured"), pl.String)

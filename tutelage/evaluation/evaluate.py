@@ -41,6 +41,11 @@ class EvaluationProgress:
     losses: np.ndarray
     """[seeds]: the window's mean loss, not finite where a run diverged."""
 
+    @property
+    def share(self) -> float:
+        """Of this pair: what is done."""
+        return self.finished_windows / self.total_windows
+
 
 Report = Callable[[EvaluationProgress], None]
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -49,34 +48,55 @@ def evaluate_pair(
     blocks = _blocks(optimizer, problem, windows, num_seeds, store)
     total = windows * sum(not block.reaches(windows) for block in blocks)
     finished = 0
+    results: list[Kept] = []
     for block in blocks:
         if block.reaches(windows):
+            results.append(block.kept)
             continue
 
         def window_done(window: int, losses: np.ndarray, before: int = finished) -> None:
             report(before + window, total, losses)
 
-        block.compute(optimizer, problem, windows, store, window_done)
+        results.append(_compute(block, optimizer, problem, windows, store, window_done))
         finished += windows
-    losses = np.concatenate([block.kept.losses[:windows] for block in blocks], axis=1)
-    seconds = np.concatenate([block.seconds_by_seed[:windows] for block in blocks], axis=1)
+    losses = np.concatenate([result.losses[:windows] for result in results], axis=1)
+    seconds = np.concatenate([_seconds_by_seed(result)[:windows] for result in results], axis=1)
     return losses[:, :num_seeds], seconds[:, :num_seeds]
+
+
+def _seconds_by_seed(result: Kept) -> np.ndarray:
+    """[windows, seeds]"""
+    seeds = result.losses.shape[1]
+    return np.repeat(result.seconds[:, None] / seeds, seeds, axis=1)
+
+
+class _Block(NamedTuple):
+    """Seeds that are computed together, and kept in one file, by the key of the optimizer and the first of them."""
+
+    key: str
+    seeds: range
+    kept: Kept
+
+    def reaches(self, windows: int) -> bool:
+        return len(self.kept.losses) >= windows
 
 
 def _blocks(
     optimizer: Optimizer, problem: Optimizee, windows: int, num_seeds: int, store: EvaluationStore | None
-) -> "list[_Block]":
+) -> list[_Block]:
     """As the store has them, up to the seeds that it lacks, which are one more."""
     key = "" if store is None else fingerprint(optimizer, problem)
     blocks: list[_Block] = []
     first = 0
     while first < num_seeds:
-        block = _Block(f"{key}-{first}", range(first, num_seeds))
-        kept = None if store is None else store.load(block.key)
+        block_key = f"{key}-{first}"
+        kept = None if store is None else store.load(block_key)
         if kept is not None and (kept.state or len(kept.losses) >= windows):
-            block = _Block(block.key, range(first, first + kept.losses.shape[1]), kept)
-        blocks.append(block)
-        first = block.seeds.stop
+            seeds = range(first, first + kept.losses.shape[1])
+        else:
+            seeds, kept = range(first, num_seeds), _NOTHING
+        blocks.append(_Block(block_key, seeds, kept))
+        first = seeds.stop
     return blocks
 
 
@@ -88,55 +108,37 @@ class _Progress(NamedTuple):
     seconds: tuple[float, ...]
 
 
-@dataclass
-class _Block:
-    """Seeds that are computed together, and kept in one file, by the key of the optimizer and the first of them."""
+def _compute(
+    block: _Block,
+    optimizer: Optimizer,
+    problem: Optimizee,
+    windows: int,
+    store: EvaluationStore | None,
+    report: Callable[[int, np.ndarray], None],
+) -> Kept:
+    """Go on from where the block stands to the last window, keeping what there is now and then."""
+    together = SeedsTogether(optimizer, problem, block.seeds)
+    progress = _Progress(together.start(block.kept.state), tuple(block.kept.losses), tuple(block.kept.seconds.tolist()))
 
-    key: str
-    seeds: range
-    kept: Kept = _NOTHING
+    def so_far(state: list[np.ndarray]) -> Kept:
+        return Kept(np.array(progress.losses), np.array(progress.seconds), state)
 
-    def reaches(self, windows: int) -> bool:
-        return len(self.kept.losses) >= windows
-
-    @property
-    def seconds_by_seed(self) -> np.ndarray:
-        """[windows, seeds]"""
-        return np.repeat(self.kept.seconds[:, None] / len(self.seeds), len(self.seeds), axis=1)
-
-    def compute(
-        self,
-        optimizer: Optimizer,
-        problem: Optimizee,
-        windows: int,
-        store: EvaluationStore | None,
-        report: Callable[[int, np.ndarray], None],
-    ) -> None:
-        """Go on from where the block stands to the last window."""
-        together = SeedsTogether(optimizer, problem, self.seeds)
-        progress = _Progress(
-            together.start(self.kept.state), tuple(self.kept.losses), tuple(self.kept.seconds.tolist())
-        )
-
-        def save(with_state: bool) -> None:
-            state = together.leaves(progress.states) if with_state else []
-            self.kept = Kept(np.array(progress.losses), np.array(progress.seconds), state)
-            if store is not None:
-                store.save(self.key, self.kept)
-
-        saved = time.monotonic()
-        try:
-            while len(progress.losses) < windows:
-                before = time.perf_counter()
-                states, losses = together.advance(progress.states)
-                seconds = time.perf_counter() - before
-                progress = _Progress(states, (*progress.losses, losses), (*progress.seconds, seconds))
-                report(len(progress.losses), losses)
-                if store is not None and time.monotonic() - saved > SAVE_SECONDS:
-                    save(with_state=True)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            if store is not None and progress.losses:
-                save(with_state=True)
-            raise
-        save(with_state=False)
+    saved = time.monotonic()
+    try:
+        while len(progress.losses) < windows:
+            before = time.perf_counter()
+            states, losses = together.advance(progress.states)
+            seconds = time.perf_counter() - before
+            progress = _Progress(states, (*progress.losses, losses), (*progress.seconds, seconds))
+            report(len(progress.losses), losses)
+            if store is not None and time.monotonic() - saved > SAVE_SECONDS:
+                store.save(block.key, so_far(together.leaves(progress.states)))
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if store is not None and progress.losses:
+            store.save(block.key, so_far(together.leaves(progress.states)))
+        raise
+    result = so_far([])
+    if store is not None:
+        store.save(block.key, result)
+    return result

@@ -168,8 +168,7 @@ class Baseline:
         tuning_share = self._tuning_runs / self._runs
 
         def report(progress: EvaluationProgress) -> None:
-            done = progress.finished_pairs + progress.finished_windows / progress.total_windows
-            share = done / max(_RATES, progress.total_pairs)
+            share = (progress.finished_pairs + progress.share) / max(_RATES, progress.total_pairs)
             advance(share * tuning_share, f"{progress.optimizer}, loss {progress.losses.mean():.3g}")
 
         best, tuning = tune(
@@ -201,7 +200,7 @@ def needed(part: Part) -> Teach | None:
 
 def _evaluate(name: str, optimizer: Any, what: Judge | Baseline, place: Place, advance: Advance) -> pl.DataFrame:
     def report(progress: EvaluationProgress) -> None:
-        advance(progress.finished_windows / progress.total_windows, f"loss {progress.losses.mean():.3g}")
+        advance(progress.share, f"loss {progress.losses.mean():.3g}")
 
     return evaluate(
         {name: optimizer},
