@@ -14,7 +14,7 @@ import pytest
 import tyro
 
 from tutelage.cli import Command
-from tutelage.evaluation import describe, summarize
+from tutelage.evaluation import compare, describe, summarize
 from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.record import Record
@@ -66,20 +66,54 @@ def _verdicts(folder):
 
 
 def test_the_table_of_all_optimizers_says_what_was_measured():
-    section = (RESULTS / "README.md").read_text().split("## Every optimizer on every optimizee")[1].split("\n#")[0]
-    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "|" in line]
+    head, _, *rows = _tables((RESULTS / "README.md").read_text())[-1]
     assert len(rows) > 20
-    evaluated = [_measured(table) for table in EVALUATED]
     wrong = []
     for name, taught, *cells in rows:
         report = re.search(r"reports/[\w-]+", taught)
         of_report = _measured(RESULTS / report[0] / "results.parquet") if report else {}
         for on, cell in zip(head[2:], cells, strict=True):
             key = (name.strip("`"), on)
-            measured = of_report.get(key) or set().union(*(table.get(key, ()) for table in evaluated))
+            measured = of_report.get(key) or _evaluated(key)
             if cell and cell not in measured:
                 wrong.append((*key, cell, measured))
     assert not wrong
+
+
+CONVOLUTIONAL = (RESULTS / "convolutional.md").read_text().split("\n## ")[1:]
+
+
+@pytest.mark.parametrize("section", CONVOLUTIONAL, ids=lambda section: section.split()[0])
+def test_the_page_of_convolutional_networks_says_what_was_measured(section):
+    on = section.split()[0]
+    (_, _, *tuned), (_, _, *compared) = _tables(section)
+    assert tuned
+    assert compared
+    for name, rate, *_, ends_at, seeds in tuned:
+        assert f"{ends_at}{'*' * (seeds == '10')} ({rate})" in _evaluated((name.strip("`"), on))
+    rates = {name: rate for name, rate, *_ in tuned}
+    results = pl.read_parquet(EVALUATED[-1]).filter(pl.col("step") == 10_000, optimizee=on)
+    for name, than, lower_by, seeds in compared:
+        ((mean, low, high),) = re.findall(r"^(\S+) \((\S+) to (\S+)\)$", lower_by)
+        said = f"difference {_minus(mean)}, from {_minus(high)} to {_minus(low)} ({seeds} seeds)"
+        rows = compare(results, name.strip("`")).iter_rows(named=True)
+        measured = {_without_rate(row["than"]): row["measured"] for row in rows}
+        assert measured[than.strip("`"), rates.get(than, "")] == said
+
+
+def _minus(number):
+    return number.removeprefix("-") if number.startswith("-") else f"-{number}"
+
+
+def _tables(text):
+    """The cells of each table there: its head, the line below it, its rows."""
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()] for table in tables]
+
+
+def _evaluated(key):
+    """What the tables beside the pages and the zoo's have of an optimizer on an optimizee."""
+    return set().union(*(_measured(table).get(key, ()) for table in EVALUATED))
 
 
 @functools.cache
@@ -88,12 +122,17 @@ def _measured(path):
     rows = pl.read_parquet(path).filter(pl.col("step") == 10_000, split="test")
     measured = {}
     for row in summarize(rows).iter_rows(named=True):
-        rate = re.search(r":learning_rate=([^,]+),?", row["optimizer"])
-        in_brackets = f" ({np.format_float_positional(float(rate[1]), trim='-')})" if rate else ""
-        name = re.sub(r":learning_rate=[^,]+,?", ":", row["optimizer"]).rstrip(":")
-        cell = describe(row) + "*" * (row["seeds"] == 10) + in_brackets
+        name, rate = _without_rate(row["optimizer"])
+        cell = describe(row) + "*" * (row["seeds"] == 10) + f" ({rate})" * bool(rate)
         measured.setdefault((name, row["optimizee"]), set()).add(cell)
     return measured
+
+
+def _without_rate(optimizer):
+    """The name without its learning rate, and that, empty where there is none."""
+    rate = re.search(r":learning_rate=([^,]+),?", optimizer)
+    name = re.sub(r":learning_rate=[^,]+,?", ":", optimizer).rstrip(":")
+    return name, np.format_float_positional(float(rate[1]), trim="-") if rate else ""
 
 
 def test_the_verdicts_in_the_readme_are_those_of_the_cards():
