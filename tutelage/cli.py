@@ -50,7 +50,3 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("tutelage: interrupted.")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -164,7 +164,7 @@ def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path)
     oracle("l2o_dm")
     weights = str(Path(os.environ["TUTELAGE_ORACLE"]) / "l2o_dm.npz")
     out = subprocess.run(
-        [sys.executable, "-m", "tutelage.cli", "evaluate", weights, "--steps", "1000", "--seeds", "1", "--json"],
+        [sys.executable, "-m", "tutelage", "evaluate", weights, "--steps", "1000", "--seeds", "1", "--json"],
         env=os.environ | {"XLA_FLAGS": A_LITTLE},  # 1,000 steps
         capture_output=True,
         check=True,

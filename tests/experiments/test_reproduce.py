@@ -46,7 +46,7 @@ def environment(tmp_path):
 
 
 def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tutelage.cli", "reproduce", "cost", "--scale", "smoke", "--folder", str(folder)]
+    command = [sys.executable, "-m", "tutelage", "reproduce", "cost", "--scale", "smoke", "--folder", str(folder)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
