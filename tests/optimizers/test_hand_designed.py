@@ -55,6 +55,7 @@ def test_another_learning_rate_is_not_another_program():
         ("adam", "needs a learning rate"),
         ("adam:learning_rate=fast", "key=number"),
         ("adam:learning_rate", "key=number"),
+        ("adam:learning_rate=1, learning_rate=2", "gives learning_rate twice"),
         ("adam:learning_rate=1,momentum=0.9", "no hyperparameter momentum"),
     ],
 )

@@ -93,13 +93,15 @@ def parse_hand_designed(text: str) -> HandDesigned:
     name, _, settings = text.partition(":")
     hyperparameters: dict[str, float | bool] = {}
     for setting in filter(None, settings.split(",")):
-        key, equals, value = setting.partition("=")
+        key, _, value = (part.strip() for part in setting.partition("="))
+        if key in hyperparameters:
+            raise ValueError(f'"{text}" gives {key} twice.')
         try:
-            hyperparameters[key.strip()] = (
-                value.lower() == "true" if value.lower() in ("true", "false") else float(value)
-            )
+            hyperparameters[key] = _number_or_switch(value.lower())
         except ValueError:
-            equals = ""
-        if not equals:
             raise ValueError(f'"{setting}" in "{text}" is not of the form key=number.') from None
     return HandDesigned(name, **hyperparameters)
+
+
+def _number_or_switch(value: str) -> float | bool:
+    return value == "true" if value in ("true", "false") else float(value)
