@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,17 @@ def test_a_report_says_which_machines_computed_what(tmp_path):
     assert machines.of(parts[1]) == ["second", "third"]
     unknown = Baseline("adam", "adam", "mlp-digits", 100, 1, 1)
     assert machines.describe([parts[0], unknown]) == "first (1 of 2 parts); not recorded (1 of 2 parts)"
+
+
+def test_an_interrupted_part_is_of_the_machine_that_computed_some_of_it(tmp_path, monkeypatch):
+    place, part = Place(tmp_path), Baseline("sgd", "sgd", "mlp-digits", 100, 1, 1)
+    stopping = threading.Event()
+    stopping.set()
+    monkeypatch.setattr(campaign, "_stopping", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        campaign._run_part(part, place, "here")
+    assert len(list((tmp_path / "evaluations").iterdir())) == 1
+    assert Machines(place).of(part) == ["here"]
 
 
 def test_one_campaign_at_a_time(tmp_path):

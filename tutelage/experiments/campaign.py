@@ -219,9 +219,9 @@ def _run_part(part: Part, place: Place, machine: str) -> Any:
     note_machine = functools.cache(lambda: Machines(place).add(part, machine))  # once, as windows are many
 
     def advance(share: float, where: str) -> None:  # called where something was computed, not just read
+        note_machine()  # before an interruption, which keeps what was computed
         if _stopping.is_set():
             raise KeyboardInterrupt
-        note_machine()
         _events.put((part, share, where))
 
     return part.run(place, advance)
