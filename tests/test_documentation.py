@@ -101,6 +101,40 @@ def test_the_page_of_convolutional_networks_says_what_was_measured(section):
         assert measured[than.strip("`"), rates.get(than, "")] == said
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", RESULTS / "figures.md"], ids=lambda page: page.stem)
+def test_every_result_on_these_pages_is_in_a_table(page):
+    reports = RESULTS.glob("reports/*/results.parquet")
+    found = set().union(*(_results(table) for table in [*EVALUATED, *reports]))
+    said = re.findall(r"-?\d+\.\d+ ± \d+\.\d+", page.read_text())
+    assert len(said) > 70
+    assert set(said) <= found
+
+
+def _results(path):
+    """What runs of each length in the table end at, with all seeds and with the first five."""
+    table = pl.read_parquet(path)
+    parts = (table.filter(pl.col("seed") < seeds, step=n) for n in (1_000, 2_000, 10_000) for seeds in (5, 1_000))
+    return {describe(row) for part in parts if len(part) for row in summarize(part).iter_rows(named=True)}
+
+
+def test_the_tables_of_own_models_say_what_was_measured():
+    measured = pl.read_parquet(RESULTS / "own-models.parquet")
+    sections = (ROOT / "docs" / "which.md").read_text().split("\n`--on ")[1:]
+    assert {section.split("`")[0] for section in sections} == set(measured["model"])
+    for section in sections:
+        of_model = measured.filter(model=section.split("`")[0])
+        ((_, _, *rows),) = _tables(section)
+        assert len(rows) == of_model["optimizer"].n_unique()
+        for name, *cells in rows:
+            of_optimizer = of_model.filter(optimizer=name.strip("*").replace("default (0.001)", "default"))
+            assert len(of_optimizer) == 5
+            for column, cell in zip(("training", "held_out"), cells, strict=True):
+                mean, deviation = cell.split(" ± ")
+                decimals = len(mean.partition(".")[2])
+                values = of_optimizer[column].to_numpy()
+                assert (mean, deviation) == (f"{values.mean():.{decimals}f}", f"{values.std(ddof=1):.{decimals}f}")
+
+
 def _minus(number):
     return number.removeprefix("-") if number.startswith("-") else f"-{number}"
 
@@ -136,10 +170,12 @@ def _without_rate(optimizer):
 
 
 def test_the_verdicts_in_the_readme_are_those_of_the_cards():
-    verdicts = re.compile(r"^\| ([\w-]+)[^|]* \| (\d+,000) \| [^|]* \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
-    rows = verdicts.findall((ROOT / "README.md").read_text())
+    tables = _tables((ROOT / "README.md").read_text())
+    ((head, _, *rows),) = [table for table in tables if "the best of six" in table[0]]
     said = {
-        (name, *row[:2]): cell for row in rows for name, cell in zip(("tutelage-1", "tutelage-2"), row[2:], strict=True)
+        (name, re.sub(",.*", "", optimizee), steps): cell
+        for optimizee, steps, _, *cells in rows
+        for name, cell in zip(head[3:], cells, strict=True)
     }
     said = {key: cell for key, cell in said.items() if "±" in cell and "with 5 undecided" not in cell}
     assert len(said) > 15
