@@ -101,12 +101,12 @@ def test_the_page_of_convolutional_networks_says_what_was_measured(section):
         assert measured[than.strip("`"), rates.get(than, "")] == said
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", RESULTS / "figures.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", ["README.md", "docs/results/README.md", "docs/results/figures.md"])
 def test_every_result_on_these_pages_is_in_a_table(page):
     reports = RESULTS.glob("reports/*/results.parquet")
     found = set().union(*(_results(table) for table in [*EVALUATED, *reports]))
-    said = re.findall(r"-?\d+\.\d+ ± \d+\.\d+", page.read_text())
-    assert len(said) > 70
+    said = re.findall(r"-?\d+\.\d+ ± \d+\.\d+", (ROOT / page).read_text())
+    assert len(said) > 30
     assert set(said) <= found
 
 
