@@ -57,6 +57,20 @@ def test_without_a_terminal_an_evaluation_says_now_and_then_how_far_it_is(capsys
     assert run(capsys, *command, "--json")[2] == ""
 
 
+def test_without_a_terminal_training_says_now_and_then_how_far_it_is_each_time_in_a_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tutelage.commands.terminal.SECONDS_BETWEEN_LINES", 0)
+    folder = tmp_path / ("a-long-name" * 8)
+    assert cli.main(["train", str(folder), *SMALL]) == 0
+    validated, first, second, validated_again, finished = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"epoch 0: validation loss \S+ after 100 steps \(best of the stage\), continue", validated)
+    assert re.fullmatch(r"epoch 1: loss \S+; stage 1: 100 steps, 1 of 100 epochs to validation", first)
+    assert second.startswith("epoch 2: loss ")
+    assert validated_again.startswith("epoch 2: validation loss ")
+    assert finished == f"Finished: the best weights are in {folder / 'optimizer.safetensors'}."
+    assert cli.main(["train", str(folder) + "2", *SMALL, "--json"]) == 0
+    assert "to validation" not in capsys.readouterr().err
+
+
 def test_evaluate_says_whether_the_first_ends_lower_than_the_others(capsys):
     optimizers = "adam:learning_rate=0.01", "sgd:learning_rate=0.001", "adam:learning_rate=0.02"
     code, out, _ = run(capsys, "evaluate", *optimizers, "--on", "mlp-digits", "--steps", "200", "--seeds", "3")

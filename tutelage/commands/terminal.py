@@ -28,6 +28,7 @@ from ..files import write_whole
 from ..training import Event
 
 console = Console(stderr=True, highlight=False)
+console.soft_wrap = not console.is_terminal  # a log's lines stay whole
 SECONDS_BETWEEN_LINES = 60
 
 
@@ -64,26 +65,39 @@ class Lines:
         """
         if self._shown and (anyway or time.monotonic() >= self._last + SECONDS_BETWEEN_LINES):
             self._last = time.monotonic()
-            console.print(line(), soft_wrap=True)
+            console.print(line())
 
 
-def show_training(bar: Progress, task: Any, event: Event) -> None:
-    curriculum = event.curriculum
-    if "validation_loss" in event.row:
-        row = event.row
-        console.print(
-            f"epoch {row['epoch']}: validation loss {row['validation_loss']:.4g} after {row['validation_steps']} steps"
-            f"{' (best of the stage)' if row['best'] else ''}, {row['decision']}"
+def show_training(bar: Progress, task: TaskID, lines: Lines) -> Callable[[Event], None]:
+    """A report that moves the bar and says what validations found; without a terminal, a line now and then."""
+
+    def report(event: Event) -> None:
+        curriculum, row = event.curriculum, event.row
+        stage, period = f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps", curriculum.schedule.period
+        if "validation_loss" in row:
+            best = " (best of the stage)" if row["best"] else ""
+            console.print(
+                f"epoch {event.epoch}: validation loss {row['validation_loss']:.4g} after {row['validation_steps']} "
+                f"steps{best}, {row['decision']}"
+            )
+        else:
+            if row["diverged_tasks"]:
+                console.print(f"epoch {event.epoch}: {row['diverged_tasks']} optimizee(s) diverged and were left out")
+            lines.say(
+                lambda: (
+                    f"epoch {event.epoch}: loss {row['mean_loss']:.3g}; {stage}, "
+                    f"{curriculum.epochs} of {period} epochs to validation"
+                )
+            )
+        bar.update(
+            task,
+            description=f"{stage}, epochs to validation",
+            completed=curriculum.epochs,
+            total=period,
+            detail=f"epoch {event.epoch}",
         )
-    elif event.row["diverged_tasks"]:
-        console.print(f"epoch {event.epoch}: {event.row['diverged_tasks']} optimizee(s) diverged and were left out")
-    bar.update(
-        task,
-        description=f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps, epochs to validation",
-        completed=curriculum.epochs,
-        total=curriculum.schedule.period,
-        detail=f"epoch {event.epoch}",
-    )
+
+    return report
 
 
 def show_evaluation(bar: Progress, task: TaskID, lines: Lines) -> Callable[[EvaluationProgress], None]:

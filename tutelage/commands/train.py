@@ -12,7 +12,7 @@ from ..training.config import Estimator, Objective
 from ..training.technique import Variant
 from ..weights import find_weights
 from .interrupted import Interrupted
-from .terminal import console, progress_bar, show_training
+from .terminal import Lines, console, progress_bar, show_training
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,12 @@ class Train:
         config = self._config()
         with progress_bar(self.json) as bar:
             task = bar.add_task("compiling and validating", total=None, detail="")
+            show = show_training(bar, task, Lines(self.json))
 
             def report(event: Event) -> None:
                 if self.json:
                     print(json.dumps(event.row), flush=True)
-                show_training(bar, task, event)
+                show(event)
 
             try:
                 train(self.run_directory, config, resume=self.resume, data_dir=self.data_dir, report=report)
