@@ -63,7 +63,7 @@ def test_without_a_terminal_training_says_now_and_then_how_far_it_is_each_time_i
     assert cli.main(["train", str(folder), *SMALL]) == 0
     validated, first, second, validated_again, finished = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"epoch 0: validation loss \S+ after 100 steps \(best of the stage\), continue", validated)
-    assert re.fullmatch(r"epoch 1: loss \S+; stage 1: 100 steps, 1 of 100 epochs to validation", first)
+    assert re.fullmatch(r"epoch 1: loss \S+; stage 1: 100 steps, epochs to validation: 1", first)
     assert second.startswith("epoch 2: loss ")
     assert validated_again.startswith("epoch 2: validation loss ")
     assert finished == f"Finished: the best weights are in {folder / 'optimizer.safetensors'}."

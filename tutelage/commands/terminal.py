@@ -73,7 +73,7 @@ def show_training(bar: Progress, task: TaskID, lines: Lines) -> Callable[[Event]
 
     def report(event: Event) -> None:
         curriculum, row = event.curriculum, event.row
-        stage, period = f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps", curriculum.schedule.period
+        stage, left = f"stage {curriculum.stage + 1}: {curriculum.unroll_length} steps", event.epochs_to_validation
         if "validation_loss" in row:
             best = " (best of the stage)" if row["best"] else ""
             console.print(
@@ -84,16 +84,13 @@ def show_training(bar: Progress, task: TaskID, lines: Lines) -> Callable[[Event]
             if row["diverged_tasks"]:
                 console.print(f"epoch {event.epoch}: {row['diverged_tasks']} optimizee(s) diverged and were left out")
             lines.say(
-                lambda: (
-                    f"epoch {event.epoch}: loss {row['mean_loss']:.3g}; {stage}, "
-                    f"{curriculum.epochs} of {period} epochs to validation"
-                )
+                lambda: f"epoch {event.epoch}: loss {row['mean_loss']:.3g}; {stage}, epochs to validation: {left}"
             )
         bar.update(
             task,
             description=f"{stage}, epochs to validation",
             completed=curriculum.epochs,
-            total=period,
+            total=curriculum.epochs + left,
             detail=f"epoch {event.epoch}",
         )
 

@@ -34,6 +34,7 @@ class Event:
 
     curriculum: Curriculum
     epoch: int
+    epochs_to_validation: int
     row: dict[str, Any]
 
 
@@ -133,6 +134,13 @@ class _Trainer:
     def save(self, state: _State) -> None:
         """Write a checkpoint."""
         self.run.save_checkpoint(state.step, state.arrays(), state.progress())
+
+    def event(self, state: _State, row: dict[str, Any]) -> Event:
+        """What to report of the move that led to this state."""
+        left = self.technique.schedule.period - state.curriculum.epochs
+        if self.config.max_epochs is not None:
+            left = min(left, self.config.max_epochs - state.epoch)
+        return Event(state.curriculum, state.epoch, left, row)
 
     def _at_limit(self, state: _State) -> bool:
         return self.config.max_epochs is not None and state.epoch >= self.config.max_epochs
@@ -274,7 +282,7 @@ def train(
     try:
         while not trainer.finished(state):
             state, row = trainer.advance(state)
-            report(Event(state.curriculum, state.epoch, row))
+            report(trainer.event(state, row))
             if "validation_loss" in row or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 trainer.save(state)
                 saved = time.monotonic()
