@@ -110,6 +110,7 @@ def test_every_result_on_these_pages_is_in_a_table(page):
     assert set(said) <= found
 
 
+@functools.cache
 def _results(path):
     """What runs of each length in the table end at, with all seeds and with the first five."""
     table = pl.read_parquet(path)
