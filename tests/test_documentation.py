@@ -1,6 +1,7 @@
 """The documentation: its code runs, its commands are ones, its numbers are those of the tables, and the site builds."""
 
 import functools
+import itertools
 import re
 import shlex
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 import tyro
 
 from tutelage.cli import Command
-from tutelage.evaluation import compare, describe, summarize
+from tutelage.evaluation import compare, describe, final_log_losses, summarize
+from tutelage.evaluation.comparison import confidence_interval, final_by_seed
 from tutelage.experiments.claims import judge_claims
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.record import Record
@@ -26,6 +28,8 @@ RESULTS = ROOT / "docs" / "results"
 REPORT = re.compile(r"^\| \[.*\]\(reports/(\w+)-(\w+)/index.html\), .* \| (\d+) \| (\d+) \| (\d+) \|", re.MULTILINE)
 EVALUATED = [RESULTS / f"{name}.parquet" for name in ("evaluations", "conv-mnist", "lenet", "nas-cifar")]
 EVALUATED.append(ROOT / "tutelage" / "zoo" / "results.parquet")
+NUMBER = r"(-?\d+\.\d+)"
+INTERVAL = re.compile(rf"{NUMBER}(?: (?:lower|higher|held out)[^|()]*)?(?: \(|, from ){NUMBER} to {NUMBER}")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -118,12 +122,50 @@ def _results(path):
     return {describe(row) for part in parts if len(part) for row in summarize(part).iter_rows(named=True)}
 
 
+@pytest.mark.parametrize(("page", "at_least"), [("figures.md", 14), ("README.md", 3)])
+def test_every_interval_on_these_pages_is_of_two_optimizers_of_a_table(page, at_least):
+    reports = RESULTS.glob("reports/*/results.parquet")
+    found = np.concatenate([_intervals_of_table(table) for table in [*EVALUATED, *reports]])
+    said = INTERVAL.findall((RESULTS / page).read_text())
+    assert len(said) >= at_least
+    assert not _not_among(found, said)
+
+
+def _intervals_of_table(path):
+    windows = pl.read_parquet(path).filter(pl.col("step").is_in((1_000, 2_000, 10_000)))
+    groups = [final_log_losses(final) for _, final in windows.group_by("optimizee", "split", "step")]
+    runs = [[final_by_seed(final, name) for name in final["optimizer"].unique()] for final in groups]
+    return np.concatenate([_intervals(of_group) for of_group in runs])
+
+
+def _intervals(runs):
+    """By how much each is above each other in the seeds that both have, and the interval: [pairs, 3]."""
+    found = []
+    for one, other in itertools.permutations(runs, 2):
+        seeds = min(len(one), len(other))
+        difference = one[:seeds] - other[:seeds]
+        interval = confidence_interval(difference)
+        if interval is not None and np.isfinite(difference).all():
+            found.append((difference.mean(), *interval))
+    return np.array(found).reshape(-1, 3)
+
+
+def _not_among(found, said):
+    """Those of the intervals, as text, that are none of those found, rounded."""
+    rounding = [0.501 * 10.0 ** -len(mean.partition(".")[2]) for mean, _, _ in said]
+    off = [np.abs(found - np.array(interval, float)).max(axis=1).min() for interval in said]
+    return [interval for interval, by, most in zip(said, off, rounding, strict=True) if by > most]
+
+
 def test_the_tables_of_own_models_say_what_was_measured():
     measured = pl.read_parquet(RESULTS / "own-models.parquet")
     sections = (ROOT / "docs" / "which.md").read_text().split("\n`--on ")[1:]
     assert {section.split("`")[0] for section in sections} == set(measured["model"])
     for section in sections:
-        of_model = measured.filter(model=section.split("`")[0])
+        of_model = measured.filter(model=section.split("`")[0]).sort("seed")
+        by_optimizer = of_model.partition_by("optimizer")
+        runs = [[of[column].to_numpy() for of in by_optimizer] for column in ("training", "held_out")]
+        assert not _not_among(np.concatenate([_intervals(of) for of in runs]), INTERVAL.findall(section))
         ((_, _, *rows),) = _tables(section)
         assert len(rows) == of_model["optimizer"].n_unique()
         for name, *cells in rows:

@@ -137,23 +137,24 @@ class _Trainer:
 
     def event(self, state: _State, row: dict[str, Any]) -> Event:
         """What to report of the move that led to this state."""
-        left = self.technique.schedule.period - state.curriculum.epochs
-        if self.config.max_epochs is not None:
-            left = min(left, self.config.max_epochs - state.epoch)
-        return Event(state.curriculum, state.epoch, left, row)
+        return Event(state.curriculum, state.epoch, self._epochs_to_validation(state), row)
 
-    def _at_limit(self, state: _State) -> bool:
-        return self.config.max_epochs is not None and state.epoch >= self.config.max_epochs
+    def _epochs_to_validation(self, state: _State) -> int:
+        """Those to the end of the period, or to the limit, which cuts it short."""
+        left = self.technique.schedule.period - state.curriculum.epochs
+        limit = self.config.max_epochs
+        return left if limit is None else min(left, limit - state.epoch)
 
     def finished(self, state: _State) -> bool:
         """Whether the schedule or the limit has ended training; its last epochs are validated first."""
-        curriculum = state.curriculum
-        return curriculum.finished or (self._at_limit(state) and curriculum.epochs == 0 and state.step > 0)
+        curriculum, limit = state.curriculum, self.config.max_epochs
+        at_limit = limit is not None and state.epoch >= limit
+        return curriculum.finished or (at_limit and curriculum.epochs == 0 and state.step > 0)
 
     def advance(self, state: _State) -> tuple[_State, dict[str, Any]]:
         """Do what is due next; return the next state, and the row that was logged."""
         start = time.perf_counter()
-        due = state.curriculum.expects_validation or (self._at_limit(state) and state.curriculum.epochs > 0)
+        due = state.curriculum.expects_validation or self._epochs_to_validation(state) <= 0
         state = replace(state, curriculum=replace(state.curriculum))
         state, row = self._validation(state) if due else self._epoch(state)
         row["seconds"] = round(time.perf_counter() - start, 3)
