@@ -106,6 +106,9 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
         (["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digits", "--steps", "30"], 2, "multiple of 100"),
         (["evaluate", "adam:learning_rate=0.1", "--out", "x.csv"], 2, "names a .parquet file"),
         (["evaluate", "adam:learning_rate=0.1", "--out", "no/where.parquet"], 1, "no folder no"),
+        (["evaluate", "adam:learning_rate=0.1", "--plot", "x.jpeg"], 2, "names a .png or .pdf or .svg file"),
+        (["evaluate", "adam:learning_rate=0.1", "--plot", "no/where.png"], 1, "no folder no"),
+        (["evaluate", "adma", "--keep", "kept"], 2, "There is no optimizer"),
         (["evaluate", "no/such/run"], 1, "no file or folder"),
         (["train", "x", "--resume"], 1, "no training run"),
         (["train", "x", "--resume", "--seed", "3"], 2, "leave the others out"),
@@ -125,6 +128,24 @@ def test_mistakes_get_one_sentence(capsys, tmp_path, monkeypatch, arguments, cod
     assert message in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digits", "--steps", "100", "--keep"],
+        ["reproduce", "fig2", "--scale", "smoke", "--folder"],
+        ["train"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_in_place_of_a_folder_is_told_of_before_anything_is_computed(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.setattr("tutelage.evaluation.pair.SeedsTogether.advance", None)
+    (tmp_path / "file").write_text("precious")
+    returned, _, error = run(capsys, *arguments, tmp_path / "file" / "within")
+    assert returned == 2
+    assert f"{tmp_path / 'file' / 'within'} is no folder" in error
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_usage_errors_exit_with_2(capsys):

@@ -1,6 +1,6 @@
 import pytest
 
-from tutelage.files import remove_partial, write_whole
+from tutelage.files import make_folder, remove_partial, write_whole
 
 
 def test_what_was_there_stays_when_writing_fails(tmp_path):
@@ -17,6 +17,15 @@ def test_what_was_there_stays_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     write_whole(path, lambda partial: partial.write_text("second"))
     assert path.read_text() == "second"
+
+
+def test_a_folder_that_nothing_can_be_written_into_is_told_of(tmp_path, monkeypatch):
+    make_folder(tmp_path / "new" / "within")
+    make_folder(tmp_path / "new")
+    assert (tmp_path / "new" / "within").is_dir()
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # a superuser may write anywhere
+    with pytest.raises(PermissionError, match="Nothing can be written into"):
+        make_folder(tmp_path / "new")
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders to write them into."""
 
 import os
 from collections.abc import Callable
@@ -19,6 +19,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that things can be written into, with those above it, if it is not there yet.
+
+    Raises:
+        FileExistsError: it, or one above it, is a file.
+        PermissionError: it may not be made or written into.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FileExistsError(f"{path} is no folder, nor can it become one: name another.") from None
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"Nothing can be written into {path}: name another folder.")
 
 
 def remove_partial(folder: Path) -> None:

@@ -77,6 +77,8 @@ def test_a_diverged_run_is_shown_not_dropped(tmp_path):
     assert describe(row) == f"diverged in {row['diverged']} of 6 seeds"
     plot_curves(table, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5_000
+    with pytest.raises(ValueError, match="not .*curves.jpeg"):
+        plot_curves(table, tmp_path / "curves.jpeg")
 
 
 def test_summary_is_the_mean_of_logs():

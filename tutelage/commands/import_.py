@@ -21,7 +21,7 @@ class Import:
     """The .safetensors file to write."""
 
     def run(self) -> None:
-        check_free(self.out, ".safetensors")
+        check_free("--out", self.out, ".safetensors")
         architecture, optimizer = load_published(self.published)
         save_weights(self.out, optimizer, architecture, {"published": self.published.name})
         console.print(f"{self.out}: {architecture}.")

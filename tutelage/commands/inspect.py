@@ -31,7 +31,7 @@ class Inspect:
     """Folder to look for data in first."""
 
     def run(self) -> None:
-        check_free(self.out, ".html")
+        check_free("--out", self.out, ".html")
         if self.steps < 1:
             raise ValueError(f"The number of steps must be 1 or more, not {self.steps}.")
         optimizer = resolve_optimizer(self.optimizer)

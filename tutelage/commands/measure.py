@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from rich.progress import Progress, TaskID
 from tyro.conf import Positional, arg
 
-from ..evaluation import EvaluationStore, compare, evaluate, plot_curves, summarize, tune
+from ..evaluation import PLOT_SUFFIXES, EvaluationStore, compare, evaluate, plot_curves, summarize, tune
 from ..optimizees import Split
 from .interrupted import Interrupted
 from .terminal import Lines, check_free, print_comparisons, print_summary, progress_bar, show_evaluation, write
@@ -31,7 +31,7 @@ class _Measurement:
     """Print the summary as JSON."""
 
     def _check_out(self) -> None:
-        check_free(self.out, ".parquet", replace=self.keep is not None)
+        check_free("--out", self.out, ".parquet", replace=self.keep is not None)
 
     def _settings(self, seeds: int, bar: Progress, task: TaskID) -> dict[str, Any]:
         return {
@@ -64,6 +64,7 @@ class Evaluate(_Measurement):
 
     def run(self) -> None:
         self._check_out()
+        check_free("--plot", self.plot, *PLOT_SUFFIXES, replace=True)
         with progress_bar(self.json) as bar:
             task = bar.add_task("compiling", total=None, detail="")
             try:
@@ -78,14 +79,14 @@ class Evaluate(_Measurement):
                 raise self._interrupted(
                     f"the pairs finished so far are in {self.out}" if written else "nothing was written"
                 ) from None
-        if self.plot:
-            plot_curves(table, self.plot)
         comparisons = compare(table, self.optimizers[0])
         if self.json:
             print_summary(summarize(table), True, comparisons=comparisons.to_dicts())
         else:
             print_summary(summarize(table), False)
             print_comparisons(comparisons)
+        if self.plot:
+            plot_curves(table, self.plot)
 
 
 @dataclass(frozen=True)
@@ -107,5 +108,5 @@ class Tune(_Measurement):
                 best, table = tune(self.optimizer, self.on, **self._settings(self.seeds, bar, task))
             except KeyboardInterrupt:
                 raise self._interrupted("nothing was written") from None
-        write(table, self.out)
         print_summary(summarize(table), self.json, best=best)
+        write(table, self.out)

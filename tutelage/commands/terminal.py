@@ -145,11 +145,12 @@ def show_campaign() -> Iterator[Callable[[CampaignProgress], None]]:
         yield report
 
 
-def check_free(path: Path | None, suffix: str, replace: bool = False) -> None:
+def check_free(option: str, path: Path | None, *suffixes: str, replace: bool = False) -> None:
+    """Nothing, if a file can be written where the option says, so that what is computed for it is not lost."""
     if path is None:
         return
-    if path.suffix != suffix:
-        raise ValueError(f"--out names a {suffix} file, not {path}.")
+    if path.suffix not in suffixes:
+        raise ValueError(f"{option} names a {' or '.join(suffixes)} file, not {path}.")
     if path.exists() and not replace:
         raise FileExistsError(f"{path} exists already: name another file, or remove it.")
     if not path.parent.is_dir():

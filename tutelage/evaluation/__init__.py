@@ -2,7 +2,7 @@
 
 from .comparison import Comparison, compare, compare_final, confidence_interval, final_by_seed
 from .evaluate import EvaluationProgress, evaluate
-from .plot import curves, plot_curves
+from .plot import PLOT_SUFFIXES, curves, plot_curves
 from .rollout import rollout
 from .store import EvaluationStore
 from .summary import (
@@ -17,6 +17,7 @@ from .summary import (
 from .tune import check_tunable, tune
 
 __all__ = [
+    "PLOT_SUFFIXES",
     "Comparison",
     "EvaluationProgress",
     "EvaluationStore",

@@ -6,15 +6,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from ..files import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 PANELS_IN_A_ROW = 3
 
 
 def plot_curves(table: pl.DataFrame, path: str | Path) -> None:
-    """Write `curves` to a PNG, PDF or SVG file."""
-    curves(table).savefig(path, dpi=140)
+    """Write `curves` to a PNG, PDF or SVG file.
+
+    Raises:
+        ValueError: the path ends in nothing of the kind.
+    """
+    path = Path(path)
+    if path.suffix not in PLOT_SUFFIXES:
+        raise ValueError(f"Curves are drawn into a {' or '.join(PLOT_SUFFIXES)} file, not {path}.")
+    write_whole(path, lambda partial: curves(table).savefig(partial, format=path.suffix[1:], dpi=140))
 
 
 def curves(table: pl.DataFrame) -> "Figure":

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..files import remove_partial, write_whole
+from ..files import make_folder, remove_partial, write_whole
 
 
 class Kept(NamedTuple):
@@ -28,7 +28,7 @@ class EvaluationStore:
     """
 
     def __init__(self, folder: str | Path):
-        """The folder is made when the first evaluation is kept."""
+        """The folder is made when it is first looked into."""
         self.folder = Path(folder)
 
     def path(self, key: str) -> Path:
@@ -44,7 +44,10 @@ class EvaluationStore:
 
         Raises:
             ValueError: the file is damaged.
+            FileExistsError: the folder is a file.
+            PermissionError: it may not be made or written into.
         """
+        make_folder(self.folder)  # told of before anything is computed that could not be kept
         path = self.path(key)
         if not path.exists():
             return None
@@ -58,8 +61,7 @@ class EvaluationStore:
             ) from error
 
     def save(self, key: str, kept: Kept) -> None:
-        """Replace what there is."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Replace what there is, in a folder that was looked into before."""
         state = {f"state/{index}": leaf for index, leaf in enumerate(kept.state)}
         arrays = {"losses": kept.losses, "seconds": kept.seconds} | state
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 
+from ..files import make_folder
 from .devices import Devices
 from .estimate import Estimate
 from .machines import Machines
@@ -71,7 +72,7 @@ def run_parts(
         PartsFailedError: a part raised an error. All that do not need it were finished first.
         BlockingIOError: another campaign is at work in this folder.
     """
-    place.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(place.folder)
     with _locked(place.folder / "lock"):
         place.store.remove_partial()
         Machines(place).remove_partial()

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from ..files import write_whole
+from ..files import make_folder, write_whole
 from .config import TrainingConfig
 
 CONFIG = "config.toml"
@@ -43,7 +43,7 @@ class RunDirectory:
             raise FileExistsError(
                 f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         write_whole(self.path / CONFIG, config.save)
 
     def config(self) -> TrainingConfig:
