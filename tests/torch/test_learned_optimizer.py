@@ -216,6 +216,21 @@ def test_lr_is_a_factor_per_group_that_schedulers_change():
     assert schedule.get_last_lr() == [0.0]
 
 
+def test_lr_that_looks_like_a_learning_rate_is_warned_of_and_one_below_0_refused():
+    params = parameters()
+    with pytest.warns(UserWarning, match="no learning rate here"):
+        optimizer = LearnedOptimizer(params[:1], ONE, lr=1e-3)
+    with pytest.warns(UserWarning, match="no learning rate here"):
+        optimizer.add_param_group({"params": params[1:2], "lr": torch.tensor(1e-2)})
+    with pytest.raises(ValueError, match="0 or more, not"):
+        optimizer.add_param_group({"params": params[2:], "lr": -0.5})
+    optimizer.add_param_group({"params": params[2:], "lr": 0.0})
+    before = values(params)
+    train(params, optimizer, steps=1)
+    assert_equal(params[2:], before[2:])
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1, len(params) - 2]
+
+
 def test_parameters_without_gradient_are_skipped_and_later_ones_join(weights):
     path, _ = weights
     params = parameters()

@@ -101,6 +101,9 @@ def evaluate(
         FileNotFoundError: weights that are not there.
         DataError: data that are not there.
     """
+    for what, given in (("optimizers", optimizers), ("optimizees", on)):
+        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+            raise ValueError(f"evaluate takes a list of names of {what}, or a dictionary of {what} by name.")
     if not isinstance(optimizers, Mapping):
         optimizers = {name: resolve_optimizer(name) for name in optimizers}
     if not isinstance(on, Mapping):

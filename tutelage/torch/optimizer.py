@@ -14,6 +14,8 @@ from .architectures import load_rule
 from .rule import Batch
 
 _PROBLEM = "problem"
+_LEARNING_RATE = 0.01
+"""What is no more than this was meant as one."""
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -47,7 +49,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         Raises:
             FileNotFoundError: nothing is there.
             ValueError: an unknown name, what is there is damaged or something else, a schedule without a number of
-                steps or the other way round, or parameters that are none.
+                steps or the other way round, parameters that are none, or an `lr` below 0.
         """
         self.rule = load_rule(name_or_path, num_steps)
         self.state_dtype = state_dtype
@@ -64,10 +66,19 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
+        group = self.param_groups.pop()
+        for p in group["params"]:
             if not p.is_floating_point():
-                self.param_groups.pop()
                 raise ValueError(f"Only floating-point parameters can be optimized, not {p.dtype}.")
+        if group["lr"] < 0:
+            raise ValueError(f"lr is a factor of the updates, 0 or more, not {group['lr']}.")
+        if 0 < group["lr"] <= _LEARNING_RATE:
+            warnings.warn(
+                f"lr is no learning rate here but a factor of what was taught, so that {group['lr']} leaves little of "
+                "the updates: leave it out.",
+                stacklevel=2,
+            )
+        self.param_groups.append(group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave.
