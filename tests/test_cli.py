@@ -103,7 +103,10 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
     [
         (["evaluate", "adma"], 2, "There is no optimizer"),
         (["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digit"], 2, "did you mean mlp-digits"),
-        (["evaluate", "adam:learning_rate=0.1", "--on", "mlp-digits", "--steps", "30"], 2, "multiple of 100"),
+        (["evaluate", "adam:learning_rate=0.1", "--steps", "30"], 2, "multiple of 100"),
+        (["evaluate", "adam:learning_rate=0.1", "--seeds", "0"], 2, "1 or more"),
+        (["evaluate"], 2, "at least one optimizer"),
+        (["tune", "adam", "--steps", "30"], 2, "multiple of 100"),
         (["evaluate", "adam:learning_rate=0.1", "--out", "x.csv"], 2, "names a .parquet file"),
         (["evaluate", "adam:learning_rate=0.1", "--out", "no/where.parquet"], 1, "no folder no"),
         (["evaluate", "adam:learning_rate=0.1", "--plot", "x.jpeg"], 2, "names a .png or .pdf or .svg file"),

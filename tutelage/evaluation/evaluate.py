@@ -69,6 +69,18 @@ def to_table(optimizer: str, optimizee_name: str, split: str, losses: np.ndarray
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
+def check_numbers(num_steps: int, num_seeds: int) -> None:
+    """Nothing, if an evaluation can have so many steps and seeds.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if num_steps < WINDOW or num_steps % WINDOW:
+        raise ValueError(f"The number of steps must be a multiple of {WINDOW}, not {num_steps}.")
+    if num_seeds < 1:
+        raise ValueError(f"The number of seeds must be 1 or more, not {num_seeds}.")
+
+
 def evaluate(
     optimizers: Sequence[str] | Mapping[str, Optimizer],
     on: Sequence[str] | Mapping[str, Optimizee],
@@ -104,12 +116,13 @@ def evaluate(
     for what, given in (("optimizers", optimizers), ("optimizees", on)):
         if isinstance(given, str) or not all(isinstance(name, str) for name in given):
             raise ValueError(f"evaluate takes a list of names of {what}, or a dictionary of {what} by name.")
+    if not optimizers or not on:
+        raise ValueError("Name at least one optimizer and one optimizee.")
+    check_numbers(num_steps, num_seeds)  # before data are fetched
     if not isinstance(optimizers, Mapping):
         optimizers = {name: resolve_optimizer(name) for name in optimizers}
     if not isinstance(on, Mapping):
         on = load_optimizees(on, split, data_dir)
-    if not optimizers or not on:
-        raise ValueError("Name at least one optimizer and one optimizee.")
     pairs = [(name, problem) for problem in on for name in optimizers]
     tables: list[pl.DataFrame] = []
     for number, (name, problem) in enumerate(pairs):

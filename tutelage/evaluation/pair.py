@@ -33,16 +33,14 @@ def evaluate_pair(
     by their number, without compilation.
 
     Args:
+        num_steps: a multiple of 100.
+        num_seeds: 1 or more.
         store: where to look first for what was computed already, and to keep what is.
         report: called after each window that is computed here, with the number of them so far, of all, and its losses.
 
     Raises:
-        ValueError: an impossible number, or a file of the store that cannot be read.
+        ValueError: a file of the store that cannot be read.
     """
-    if num_steps < WINDOW or num_steps % WINDOW:
-        raise ValueError(f"The number of steps must be a multiple of {WINDOW}, not {num_steps}.")
-    if num_seeds < 1:
-        raise ValueError(f"The number of seeds must be 1 or more, not {num_seeds}.")
     windows = num_steps // WINDOW
     optimizer = for_steps(optimizer, num_steps)
     blocks = _blocks(optimizer, problem, windows, num_seeds, store)

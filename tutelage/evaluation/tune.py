@@ -8,7 +8,7 @@ import polars as pl
 
 from ..optimizees import Split, optimizee
 from ..optimizers import HandDesigned, parse_hand_designed
-from .evaluate import EvaluationProgress, Report, evaluate
+from .evaluate import EvaluationProgress, Report, check_numbers, evaluate
 from .store import EvaluationStore
 from .summary import summarize
 
@@ -49,6 +49,7 @@ def tune(
         ValueError: an unknown name, or a learning rate was given; or every one diverged.
     """
     check_tunable(name)
+    check_numbers(num_steps, num_seeds)  # before data are fetched
     problem = {on: optimizee(on, split, data_dir)}
     tables: dict[int, pl.DataFrame] = {}
     here = START
