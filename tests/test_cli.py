@@ -82,6 +82,12 @@ def test_evaluate_says_whether_the_first_ends_lower_than_the_others(capsys):
     assert "end lower" not in run(capsys, "evaluate", optimizers[0], "--on", "mlp-digits", "--steps", "100")[1]
 
 
+def test_a_table_in_a_pipe_has_whole_lines(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = run(capsys, "zoo")
+    assert re.search(r"^│ lenet +│ 10,000 +│ adam:learning_rate=0.1,cosine_steps=10000 +│ -\d", out, re.MULTILINE)
+
+
 def test_import_then_evaluate_either_form(capsys, tmp_path):
     from tests.interop.test_loading import archive
 

@@ -30,6 +30,7 @@ from ..training import Event
 console = Console(stderr=True, highlight=False)
 console.soft_wrap = not console.is_terminal  # a log's lines stay whole
 SECONDS_BETWEEN_LINES = 60
+_WIDE = 200
 
 
 def progress_bar(quiet: bool) -> Progress:
@@ -163,6 +164,12 @@ def write(table: pl.DataFrame, path: Path | None) -> None:
         write_whole(path, table.write_parquet)
 
 
+def _print(table: Table) -> None:
+    """Within the terminal's width; in a file or a pipe, where nobody says what is wide, with whole lines."""
+    output = Console(highlight=False)
+    (output if output.is_terminal else Console(highlight=False, width=_WIDE)).print(table)
+
+
 def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
     if as_json:
         print(json.dumps({"results": summary.to_dicts(), **more}))
@@ -176,7 +183,7 @@ def print_summary(summary: pl.DataFrame, as_json: bool, **more: Any) -> None:
             str(row["seeds"]),
             f"{1e3 * row['seconds_per_step']:.2f}",
         )
-    Console(highlight=False).print(table)
+    _print(table)
     for name, value in more.items():
         print(f"{name}: {value}")
 
@@ -195,7 +202,7 @@ def print_comparisons(comparisons: pl.DataFrame) -> None:
     )
     for row in comparisons.iter_rows(named=True):
         table.add_row(row["than"], row["optimizee"], row["ends_lower"], row["measured"])
-    Console(highlight=False).print(table)
+    _print(table)
 
 
 def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
@@ -209,4 +216,4 @@ def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
         for row in sorted(filter(None, ranked), key=lambda row: (row["diverged"], row["mean"])):
             table.add_row(problem, f"{steps:,}", row["optimizer"], describe(row), str(row["seeds"]))
         table.add_section()
-    Console(highlight=False).print(table)
+    _print(table)
