@@ -65,6 +65,15 @@ def test_seeds_are_single_rollouts_whatever_device_they_run_on(num_seeds):
         np.testing.assert_allclose(rows["loss"], losses.reshape(2, 100).mean(axis=1), rtol=1e-4)
 
 
+def test_evaluation_in_a_program_of_double_precision():
+    with jax.enable_x64(True):
+        problem = Quadratic(jnp.linspace(-1, 1, 7))
+        losses, params = tutelage.rollout(SGD, problem, jax.random.key(0), 200)
+        table = tutelage.evaluate({"sgd": SGD}, {"q": problem}, num_steps=200, num_seeds=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves((losses, params))} == {jnp.dtype("float64")}
+    np.testing.assert_allclose(table["loss"], np.asarray(losses).reshape(2, 100).mean(axis=1), rtol=1e-12)
+
+
 def test_a_diverged_run_is_shown_not_dropped(tmp_path):
     class Cliff(Quadratic):
         def init(self, key):

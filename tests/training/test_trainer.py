@@ -98,6 +98,13 @@ def test_an_interrupted_run_resumes_bit_for_bit(undisturbed, tmp_path, epochs):
     assert contents(tmp_path) == contents(undisturbed[0])
 
 
+def test_a_run_is_the_same_in_a_program_of_double_precision(undisturbed, tmp_path):
+    with jax.enable_x64(True):
+        optimizer = train(tmp_path, CONFIG)
+    assert contents(tmp_path) == contents(undisturbed[0])
+    assert {leaf.dtype for leaf in jax.tree.leaves(optimizer)} == {jnp.dtype("float32")}
+
+
 def test_a_killed_run_resumes_bit_for_bit(undisturbed, tmp_path):
     script = textwrap.dedent(
         """

@@ -53,7 +53,8 @@ def _advance(
         return states, window_means(losses, WINDOW)[:, 0]
 
     def advance(arrays, problem, go, states):
-        nothing = jnp.zeros(states.key.shape)
+        of_none = jax.eval_shape(window, arrays, problem, states)[1]
+        nothing = jnp.zeros(of_none.shape, of_none.dtype)
         return lax.cond(go, window, lambda *_: (states, nothing), arrays, problem, states)
 
     return _on_all_devices(advance, arrays, problem, go, states)

@@ -271,12 +271,23 @@ def train(
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
     directory = RunDirectory(run)
     settings = directory.config() if config is None else config
+    with jax.enable_x64(False):  # its settings say what a run computes, not who calls it
+        return _train(directory, settings, resume, data_dir, report)
+
+
+def _train(
+    directory: RunDirectory,
+    settings: TrainingConfig,
+    resume: bool,
+    data_dir: str | Path | None,
+    report: Callable[[Event], None],
+) -> LearnedOptimizer:
     create_learned(settings.optimizer, jax.random.key(0))
     loaded = load_optimizees(settings.optimizees, "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
-    if config is not None:
-        directory.create(config)
+    if not resume:
+        directory.create(settings)
     trainer = _Trainer(directory, settings, problems, validated)
     state = trainer.load() if resume else trainer.start
     saved = time.monotonic()
