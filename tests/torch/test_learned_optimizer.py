@@ -231,6 +231,32 @@ def test_lr_that_looks_like_a_learning_rate_is_warned_of_and_one_below_0_refused
     assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1, len(params) - 2]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "device"), [(torch.float64, None), (torch.float32, "meta")], ids=["double precision", "another device"]
+)
+def test_defaults_of_pytorch_change_nothing(weights, dtype, device):
+    path, _ = weights
+    params, others = parameters(), parameters()
+    gradients = [torch.full_like(p, 0.3) for p in params]
+
+    def train(params):
+        optimizer = begin(params, path)
+        for _ in range(3):
+            for p, gradient in zip(params, gradients, strict=True):
+                p.grad = gradient
+            optimizer.step()
+
+    train(params)
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)  # nothing can be computed on "meta"
+    try:
+        train(others)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert_equal(others, params)
+
+
 def test_parameters_without_gradient_are_skipped_and_later_ones_join(weights):
     path, _ = weights
     params = parameters()

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .rule import Batch, Rule, blocks
+from .rule import START, Batch, Rule, blocks
 
 PARAMETER_UNITS = 10
 TENSOR_UNITS = 20
@@ -130,12 +130,12 @@ class L2OScale(Rule):
 
     def start_coordinates(self, size: int, seed: int) -> Float[Tensor, "rows coordinates"]:
         """Learning rates are random: uniform logarithms per coordinate, plus one per tensor."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         low, high = _LOG_LEARNING_RATE_RANGE
-        rates = torch.empty(size).uniform_(low, high, generator=generator)
-        rates += torch.empty(1).uniform_(low, high, generator=generator)
+        rates = torch.empty(size, **START).uniform_(low, high, generator=generator)
+        rates += torch.empty(1, **START).uniform_(low, high, generator=generator)
         hidden = self.parameter_start.cpu()[:, None].expand(-1, size)
-        return torch.cat([torch.zeros(2 * SCALES + 2, size), rates[None], hidden])
+        return torch.cat([torch.zeros(2 * SCALES + 2, size, **START), rates[None], hidden])
 
     def start_tensor(self) -> Float[Tensor, " tensor_rows"]:
         return self.tensor_start.cpu()

@@ -25,10 +25,11 @@ class LSTM(nn.Module):
         """`weights` has those of the layer as in `lstm_shapes`."""
         super().__init__()
         # All gates go through one σ, as tanh(z) = 2 σ(2 z) - 1: on a CPU, PyTorch's tanh takes several times as long.
-        twice = torch.tensor([1.0, 2.0, 1.0, 1.0]).repeat_interleave(UNITS)[:, None]
-        forget_one = torch.tensor([0.0, 0.0, 1.0, 0.0]).repeat_interleave(UNITS)
-        self.register_buffer("weight", twice * weights[f"{name}.weight"])
-        self.register_buffer("bias", twice * (weights[f"{name}.bias"] + forget_one)[:, None])
+        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        twice = weight.new_tensor([1.0, 2.0, 1.0, 1.0]).repeat_interleave(UNITS)[:, None]
+        forget_one = bias.new_tensor([0.0, 0.0, 1.0, 0.0]).repeat_interleave(UNITS)
+        self.register_buffer("weight", twice * weight)
+        self.register_buffer("bias", twice * (bias + forget_one)[:, None])
 
     def forward(
         self,

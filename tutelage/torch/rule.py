@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 # Blocks are cut into pieces, as batched products of small matrices use the cores better than one of long ones.
 _CPU_BLOCK, _OTHER_BLOCK = 1 << 14, 1 << 20
 _PIECE = 1 << 10
+START: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""What a rule remembers at first is of this kind, whatever PyTorch's defaults are."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ class Rule(nn.Module, ABC):
 
     def start_coordinates(self, size: int, seed: int) -> Float[Tensor, "rows coordinates"]:
         """What is remembered at first of a parameter with this many coordinates; `seed` is for random parts."""
-        return torch.zeros(sum(self.row_sizes), size)
+        return torch.zeros(sum(self.row_sizes), size, **START)
 
     def start_tensor(self) -> Float[Tensor, " tensor_rows"]:
         """What is remembered at first of a parameter as a whole."""
-        return torch.zeros(self.tensor_rows)
+        return torch.zeros(self.tensor_rows, **START)
 
     def start_problem(self) -> Float[Tensor, " problem_rows"]:
         """What is remembered at first of all parameters together."""
-        return torch.zeros(self.problem_rows)
+        return torch.zeros(self.problem_rows, **START)
 
     scheduled: ClassVar[bool] = False
     """Whether the rule follows a schedule for `num_steps` steps."""
