@@ -1,20 +1,25 @@
 import gc
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.compiling import A_LITTLE
 from tutelage import cli
 from tutelage.commands import Zoo, measure
 from tutelage.experiments import demonstration as demo_module
 from tutelage.training import ImitationSettings, Schedule, Technique
 
+ROOT = Path(__file__).parents[1]
 SMALL = ["--technique", "plain", "--on", "mlp-digits", "--num-validation", "2", "--max-epochs", "2"]
 
 
@@ -155,6 +160,27 @@ def test_a_file_in_place_of_a_folder_is_told_of_before_anything_is_computed(caps
     assert returned == 2
     assert f"{tmp_path / 'file' / 'within'} is no folder" in error
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_machine_that_knows_ascii_alone(tmp_path):
+    commands = [
+        ["zoo", "tutelage-1"],
+        ["inspect", "tutelage-1", "--steps", "20"],
+        ["evaluate", "adam:learning_rate=0.01", "--on", "mlp-digits", "--steps", "100", "--seeds", "2"],
+        ["reproduce", "fig6", "--report-only", "--folder", "results"],
+    ]
+    report = Path("results", "reports", "fig6-small")
+    shutil.copytree(ROOT / "docs" / report, tmp_path / report)
+    (tmp_path / report / "index.html").unlink()
+    script = f"from tutelage import cli; raise SystemExit(max(cli.main(command) for command in {commands}))"
+    ascii_alone = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "C", "XLA_FLAGS": A_LITTLE}
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | ascii_alone, capture_output=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"| -14.27 ? 0.12 | 5 |" in result.stdout
+    assert "\u2212" in (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    assert "±" in (tmp_path / report / "index.html").read_text(encoding="utf-8")
 
 
 def test_usage_errors_exit_with_2(capsys):

@@ -1,5 +1,6 @@
 """The entry point of the command line."""
 
+import io
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -31,6 +32,9 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 if all went well, 1 if it failed or was interrupted, 2 if it was asked for wrongly."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal has no ±
     # as with python -m, so that package.module:factory finds modules in the current folder
     sys.path.insert(0, "")
     if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:

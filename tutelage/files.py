@@ -21,6 +21,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """The same of a text, in UTF-8 wherever that is written."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
 def make_folder(path: Path) -> None:
     """Make a folder that things can be written into, with those above it, if it is not there yet.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from ..files import write_whole
+from ..files import write_text
 from ..inspection import inspect
 from ..interop import resolve_optimizer
 from ..optimizees import optimizee
@@ -38,8 +38,8 @@ class Inspect:
         problem = optimizee(self.on, "train", self.data_dir)
         in_zoo = is_zoo_name(self.optimizer) and self.optimizer in zoo_names()
         card = zoo_card(self.optimizer) if in_zoo else Path(self.optimizer) / "card.md"
-        text = card.read_text() if card.is_file() else ""
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
         with console.status("running it"):
             page = inspect(self.optimizer, optimizer, self.on, problem, self.steps, text)
-        write_whole(self.out, lambda path: path.write_text(page))
+        write_text(self.out, page)
         console.print(f"Page: {self.out}")

@@ -25,6 +25,6 @@ class Zoo:
         if self.name is None:
             print_ranking(summarize_windows(pl.read_parquet(RESULTS)), self.json)
         elif self.name in zoo_names():
-            print(zoo_card(self.name).read_text())
+            print(zoo_card(self.name).read_text(encoding="utf-8"))
         else:
             raise unknown_name("optimizer in the zoo", self.name, zoo_names())

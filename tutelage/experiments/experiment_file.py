@@ -39,14 +39,14 @@ def load_experiment(name: str) -> Experiment:
     if not name.endswith(SUFFIX):
         if name not in experiment_names():
             raise unknown_name("experiment", name, experiment_names())
-        return _parse(name, (FIGURES / f"{name}{SUFFIX}").read_text())
+        return _parse(name, (FIGURES / f"{name}{SUFFIX}").read_text(encoding="utf-8"))
     path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if path.stem in experiment_names():
         raise ValueError(f"{path}: {path.stem} is an experiment of ours, so that its results go there; rename yours.")
     try:
-        return _parse(path.stem, path.read_text())
+        return _parse(path.stem, path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
     except (ValueError, TypeError, FileNotFoundError) as error:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import remove_partial, write_whole
+from ..files import remove_partial, write_text
 from .parts import Part, Place
 
 
@@ -21,14 +21,14 @@ class Machines:
     def of(self, part: Part) -> list[str]:
         """Those that were at work on the part; none where it came here finished, without this folder."""
         path = self._path(part)
-        return path.read_text().splitlines() if path.exists() else []
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
     def add(self, part: Part, machine: str) -> None:
         """This machine is at work on the part."""
         machines = self.of(part)
         if machine not in machines:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path(part), lambda path: path.write_text("\n".join([*machines, machine]) + "\n"))
+            write_text(self._path(part), "\n".join([*machines, machine]) + "\n")
 
     def remove_partial(self) -> None:
         """Remove what a killed process was writing. Nobody else may be writing."""

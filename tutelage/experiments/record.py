@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ..files import write_whole
+from ..files import write_text, write_whole
 from .experiment import Experiment
 from .parts import Baseline, Part, Teach, Trained
 from .plan import Plan
@@ -46,7 +46,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / RESULTS, self.results.write_parquet)
         write_whole(folder / TUNING, self.tuning.write_parquet)
-        write_whole(folder / RECORD, lambda path: path.write_text(json.dumps(self.about, indent=1) + "\n"))
+        write_text(folder / RECORD, json.dumps(self.about, indent=1) + "\n")
 
     @staticmethod
     def load(experiment: Experiment, folder: Path) -> "Record":
@@ -67,7 +67,7 @@ def load_about(folder: Path) -> dict[str, Any]:
     """
     if not (folder / RECORD).exists():
         raise FileNotFoundError(f"{folder} holds no results of an experiment (it has no {RECORD}).")
-    return json.loads((folder / RECORD).read_text())
+    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
 
 
 def make_record(plan: Plan, results: Mapping[Part, Any], about: dict[str, Any]) -> Record | None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import write_whole
+from ..files import write_text
 from .campaign import CampaignProgress, run_parts
 from .devices import find_devices, versions
 from .experiment_file import experiment_names, load_experiment
@@ -103,7 +103,7 @@ def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduc
     page = _reports(folder, scale, ALL if name == ALL else only.name) / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     report = write_report(records, title)
-    write_whole(page, lambda path: path.write_text(report))
+    write_text(page, report)
     return page
 
 

@@ -14,7 +14,7 @@ import equinox as eqx
 import polars as pl
 
 from ..evaluation import is_hand_designed, last_windows
-from ..files import write_whole
+from ..files import write_text, write_whole
 from ..optimizers import load_weights, save_weights
 from ..training.card import TrainingLog, training_log
 from ..training.run_directory import RunDirectory
@@ -48,8 +48,7 @@ def ship(name: str, run: Path, tables: Sequence[pl.DataFrame]) -> None:
     results = results.sort("optimizee", "step", "optimizer", "seed")
     write_whole(RESULTS, results.write_parquet)
     for each in zoo_names():
-        card = describe_taught(each, results)
-        write_whole(zoo_card(each), lambda path, card=card: path.write_text(card))
+        write_text(zoo_card(each), describe_taught(each, results))
 
 
 def _arrays(weights: Path) -> dict[str, Any]:

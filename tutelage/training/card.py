@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..files import write_whole
+from ..files import write_text
 from ..processor import has_avx512, processor_name
 from .config import TrainingConfig
 from .run_directory import CARD, RunDirectory
@@ -51,7 +51,7 @@ def training_log(run: RunDirectory) -> TrainingLog:
 
 
 def _rows(run: RunDirectory) -> list[dict[str, Any]]:
-    with run.metrics.open() as file:
+    with run.metrics.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
@@ -80,4 +80,4 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
         f"| {'yes' if row['best'] else ''} |"
         for row in validations
     ]
-    write_whole(run.path / CARD, lambda path: path.write_text("\n".join(lines) + "\n"))
+    write_text(run.path / CARD, "\n".join(lines) + "\n")

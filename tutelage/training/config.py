@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import tomli_w
 
+from ..files import write_text
 from ..optimizers import load_weights, parse_hand_designed
 from .augmentation import Augmentation
 from .curriculum import Schedule
@@ -93,7 +94,7 @@ class TrainingConfig:
 
     def save(self, path: Path) -> None:
         """Write as TOML; what is None is left out."""
-        path.write_text(tomli_w.dumps(without_none(asdict(self))))
+        write_text(path, tomli_w.dumps(without_none(asdict(self))))
 
     @staticmethod
     def load(path: Path) -> "TrainingConfig":
@@ -103,7 +104,7 @@ class TrainingConfig:
             ValueError: the file is not such a configuration.
         """
         try:
-            return TrainingConfig.from_dict(tomllib.loads(path.read_text()))
+            return TrainingConfig.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
         except (tomllib.TOMLDecodeError, TypeError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a complete training configuration ({error}).") from error
 

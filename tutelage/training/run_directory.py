@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from ..files import make_folder, write_whole
+from ..files import make_folder
 from .config import TrainingConfig
 
 CONFIG = "config.toml"
@@ -44,7 +44,7 @@ class RunDirectory:
                 f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
             )
         make_folder(self.path)
-        write_whole(self.path / CONFIG, config.save)
+        config.save(self.path / CONFIG)
 
     def config(self) -> TrainingConfig:
         """The settings of an existing run.
@@ -59,7 +59,7 @@ class RunDirectory:
     def log(self, row: dict[str, Any]) -> int:
         """Append a row to the metrics and return their length in bytes; a number that is not finite becomes null."""
         row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-        with self.metrics.open("a") as file:
+        with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             return file.tell()
 
