@@ -91,11 +91,20 @@ def test_official_files_from_a_local_folder(small_mnist, monkeypatch):
     ("content", "message"),
     [
         (b"no gzip at all", "cannot be read"),
+        (gzip.compress(idx(np.zeros((6, 2, 2), np.uint8)))[:10] + bytes([255] * 30), "cannot be read"),
+        (gzip.compress(idx(np.zeros((6, 2, 2), np.uint8)))[:-12], "cannot be read"),
         (gzip.compress(b"no header"), "not an IDX file"),
         (gzip.compress(idx(np.zeros((6, 2, 2), np.uint8))[:-3]), "holds 21 values, not 24"),
         (gzip.compress(idx(np.zeros((5, 2, 2), np.uint8))), "5 images but 6 labels"),
     ],
-    ids=["no gzip", "no header", "truncated", "another number"],  # gzip holds the time, and names must not change
+    ids=[
+        "no gzip",
+        "damaged within",
+        "cut off",
+        "no header",
+        "truncated",
+        "another number",
+    ],  # gzip holds the time, and names must not change
 )
 def test_damaged_files_are_named(small_mnist, content, message):
     (small_mnist / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(content)

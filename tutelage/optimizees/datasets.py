@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -176,7 +177,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes: a big-endian header (type, rank, shape), then the values."""
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again.") from error
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
