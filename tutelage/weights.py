@@ -11,6 +11,7 @@ from .zoo import zoo_names, zoo_weights
 
 WEIGHTS_OF_A_RUN = "optimizer.safetensors"
 HEADER = "tutelage"
+_ENTRIES = {"architecture", "provenance"}
 FORMAT = 1
 
 
@@ -59,7 +60,7 @@ def read_weights(path: str | Path, framework: str) -> tuple[dict[str, Any], dict
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}).") from error
-    if header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != FORMAT or not header.keys() >= _ENTRIES:
         raise ValueError(f"{path} does not hold weights of a learned optimizer in a format that this version knows.")
     return arrays, header
 

@@ -157,6 +157,23 @@ def test_a_report_is_made_from_tables_alone(tmp_path):
         render("fig3", "small", tmp_path)
 
 
+@pytest.mark.parametrize("file", ["record.json", "results.parquet", "tuning.parquet"])
+def test_a_damaged_report_is_named_and_made_anew(tmp_path, file):
+    plan = make_plan(load_experiment("fig7a"), SCALES["small"])
+    results = made_up(plan)
+    save(plan, results, tmp_path)
+    page = render("fig7a", "small", tmp_path).read_text()
+    path = tmp_path / "reports" / "fig7a-small" / file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f"{path if file == 'record.json' else path.parent} is damaged"):
+        render("fig7a", "small", tmp_path)
+    if file == "record.json":
+        save(plan, {plan.judge[0]: results[plan.judge[0]]}, tmp_path)
+        assert "so far" in render("fig7a", "small", tmp_path).read_text()
+    save(plan, results, tmp_path)
+    assert render("fig7a", "small", tmp_path).read_text() == page
+
+
 def test_a_report_is_known_to_be_on_another_training_run(tmp_path, monkeypatch):
     plan = make_plan(load_experiment("fig7a"), SCALES["small"])
     save(plan, made_up(plan), tmp_path)

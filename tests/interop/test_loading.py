@@ -45,6 +45,12 @@ def test_other_archives_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"PK no archive")
     with pytest.raises(ValueError, match="not a readable"):
         load_published(tmp_path / "x.npz")
+    np.savez_compressed(tmp_path / "x.npz", **{"linear/w": np.zeros((40, 80))})
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[60:90] = bytes([255] * 30)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"not a readable .* while decompressing"):
+        load_published(tmp_path / "x.npz")
 
 
 def test_every_way_to_name_an_optimizer(tmp_path):

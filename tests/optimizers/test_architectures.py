@@ -33,8 +33,9 @@ def test_unknown_damaged_and_foreign_files(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="damaged"):
         load_weights(path)
-    path.write_bytes(whole.replace(b'"tutelage"', b'"somebody"'))
-    with pytest.raises(ValueError, match="does not hold weights"):
-        load_weights(path)
+    for name in b'"tutelage"', b"provenance", b"architecture":
+        path.write_bytes(whole.replace(name, name.swapcase()))
+        with pytest.raises(ValueError, match="does not hold weights"):
+            load_weights(path)
     with pytest.raises(ValueError, match="did you mean l2o-dm"):
         create_learned("l2o_dm", jax.random.key(0))

@@ -41,7 +41,7 @@ class Record:
 
     def save(self, folder: Path) -> None:
         """Write the files. What is unfinished never takes the place of what is finished."""
-        if self.unfinished and (folder / RECORD).exists() and not load_about(folder).get("unfinished"):
+        if self.unfinished and _is_finished(folder):
             return
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / RESULTS, self.results.write_parquet)
@@ -54,9 +54,13 @@ class Record:
 
         Raises:
             FileNotFoundError: there is no such record.
+            ValueError: it is damaged.
         """
         about = load_about(folder)
-        return Record(experiment, pl.read_parquet(folder / RESULTS), pl.read_parquet(folder / TUNING), about)
+        try:
+            return Record(experiment, pl.read_parquet(folder / RESULTS), pl.read_parquet(folder / TUNING), about)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise _damaged(f"A table in {folder}", error) from error
 
 
 def load_about(folder: Path) -> dict[str, Any]:
@@ -64,10 +68,27 @@ def load_about(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such record.
+        ValueError: it is damaged.
     """
     if not (folder / RECORD).exists():
         raise FileNotFoundError(f"{folder} holds no results of an experiment (it has no {RECORD}).")
-    return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(str(folder / RECORD), error) from error
+
+
+def _damaged(what: str, error: BaseException) -> ValueError:
+    return ValueError(
+        f"{what} is damaged ({error}): remove the folder, and tutelage reproduce makes it anew from what it keeps."
+    )
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return not load_about(folder).get("unfinished")
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def make_record(plan: Plan, results: Mapping[Part, Any], about: dict[str, Any]) -> Record | None:
