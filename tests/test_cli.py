@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import tutelage
 from tests.compiling import A_LITTLE
 from tutelage import cli
 from tutelage.commands import Zoo, measure
@@ -195,6 +196,7 @@ def test_usage_errors_exit_with_2(capsys):
 
 def test_version(capsys):
     assert run(capsys, "--version")[:2] == (0, f"tutelage {version('tutelage')}\n")
+    assert tutelage.__version__ == version("tutelage")
 
 
 def test_an_existing_result_is_not_overwritten(capsys, tmp_path):

@@ -1,6 +1,7 @@
 """Tutelage: learned optimizers, properly taught."""
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from .interop import resolve_optimizer as optimizer
     from .optimizees import optimizee
     from .training import train
+
+    __version__: str
 
 __all__ = ["evaluate", "load", "optimizee", "optimizer", "rollout", "torch", "train", "tune"]
 
@@ -28,6 +31,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "torch":
         return importlib.import_module(".torch", __name__)
+    if name == "__version__":
+        return importlib.metadata.version(__name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]

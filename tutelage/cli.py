@@ -3,13 +3,13 @@
 import io
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import subcommand
 
 from . import __doc__ as _SUMMARY
+from . import __version__
 from .commands import Demo, Evaluate, Import, Inspect, Interrupted, Reproduce, Train, Tune, Zoo
 from .commands.interrupted import interruptible
 from .commands.terminal import console
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     # as with python -m, so that package.module:factory finds modules in the current folder
     sys.path.insert(0, "")
     if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
-        print(f"tutelage {version('tutelage')}")
+        print(f"tutelage {__version__}")
         return 0
     command: Callable[[], Any] = tyro.cli(Command, prog="tutelage", description=_DESCRIPTION, args=arguments).run
     try:
