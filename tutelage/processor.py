@@ -24,7 +24,7 @@ def has_avx512() -> bool | None:
 def _describe() -> dict[str, str]:
     """What Linux says of the first core."""
     try:
-        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
     except OSError:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
