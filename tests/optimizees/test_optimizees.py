@@ -97,14 +97,8 @@ def test_official_files_from_a_local_folder(small_mnist, monkeypatch):
         (gzip.compress(idx(np.zeros((6, 2, 2), np.uint8))[:-3]), "holds 21 values, not 24"),
         (gzip.compress(idx(np.zeros((5, 2, 2), np.uint8))), "5 images but 6 labels"),
     ],
-    ids=[
-        "no gzip",
-        "damaged within",
-        "cut off",
-        "no header",
-        "truncated",
-        "another number",
-    ],  # gzip holds the time, and names must not change
+    # gzip holds the time, and names must not change
+    ids=["no gzip", "damaged within", "cut off", "no header", "truncated", "another number"],
 )
 def test_damaged_files_are_named(small_mnist, content, message):
     (small_mnist / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(content)

@@ -50,11 +50,10 @@ def _advance(
     def window(arrays, problem, states):
         whole = eqx.combine(arrays, static)
         states, losses = map_runs(lambda state: advance_rollout(whole, problem, state, WINDOW), states)
-        return states, window_means(losses, WINDOW)[:, 0]
+        return states, window_means(losses, WINDOW)[:, 0].astype(float)
 
     def advance(arrays, problem, go, states):
-        of_none = jax.eval_shape(window, arrays, problem, states)[1]
-        nothing = jnp.zeros(of_none.shape, of_none.dtype)
+        nothing = jnp.zeros(states.key.shape)
         return lax.cond(go, window, lambda *_: (states, nothing), arrays, problem, states)
 
     return _on_all_devices(advance, arrays, problem, go, states)

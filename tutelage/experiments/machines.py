@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import remove_partial, write_text
+from ..files import make_folder, remove_partial, write_text
 from .parts import Part, Place
 
 
@@ -27,7 +27,7 @@ class Machines:
         """This machine is at work on the part."""
         machines = self.of(part)
         if machine not in machines:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_text(self._path(part), "\n".join([*machines, machine]) + "\n")
 
     def remove_partial(self) -> None:

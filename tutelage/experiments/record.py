@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ..files import write_text, write_whole
+from ..files import make_folder, write_text, write_whole
 from .experiment import Experiment
 from .parts import Baseline, Part, Teach, Trained
 from .plan import Plan
@@ -43,7 +43,7 @@ class Record:
         """Write the files. What is unfinished never takes the place of what is finished."""
         if self.unfinished and _is_finished(folder):
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_whole(folder / RESULTS, self.results.write_parquet)
         write_whole(folder / TUNING, self.tuning.write_parquet)
         write_text(folder / RECORD, json.dumps(self.about, indent=1) + "\n")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
+from ..files import make_folder, write_text
 from .campaign import CampaignProgress, run_parts
 from .devices import find_devices, versions
 from .experiment_file import experiment_names, load_experiment
@@ -101,9 +101,8 @@ def render(name: str, scale: ScaleName = "small", folder: str | Path = "reproduc
     only = experiments[0]
     title = "Training Stronger Baselines for Learning to Optimize" if name == ALL else only.paper or only.title
     page = _reports(folder, scale, ALL if name == ALL else only.name) / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    report = write_report(records, title)
-    write_text(page, report)
+    make_folder(page.parent)
+    write_text(page, write_report(records, title))
     return page
 
 
