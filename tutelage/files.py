@@ -1,8 +1,11 @@
 """Files that are there whole or not at all, and folders to write them into."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 _PARTIAL = ".partial-"
 
@@ -39,6 +42,24 @@ def make_folder(path: Path) -> None:
         raise FileExistsError(f"{path} is no folder, nor can it become one: name another.") from None
     if not os.access(path, os.W_OK):
         raise PermissionError(f"Nothing can be written into {path}: name another folder.")
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, work: str) -> Iterator[None]:
+    """Be the only one that does this work in a folder, until the end or that of the process, whatever ends it.
+
+    Raises:
+        BlockingIOError: somebody else is at it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"Another {work} is at work in {folder}: wait for it, or name another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_partial(folder: Path) -> None:

@@ -28,6 +28,7 @@ from tutelage.experiments.parts import Baseline, Part, Place, Trained
 from tutelage.experiments.plan import Plan, make_plan
 from tutelage.experiments.record import make_record
 from tutelage.experiments.scale import SCALES, find_scale
+from tutelage.files import alone_in
 from tutelage.training.card import TrainingLog
 
 KILLS = 20
@@ -230,7 +231,7 @@ def test_an_interrupted_part_is_of_the_machine_that_computed_some_of_it(tmp_path
 
 
 def test_one_campaign_at_a_time(tmp_path):
-    with campaign._locked(tmp_path / "lock"), pytest.raises(BlockingIOError, match="wait for it, or name another"):
+    with alone_in(tmp_path, "campaign"), pytest.raises(BlockingIOError, match="wait for it, or name another"):
         run_parts([], Place(tmp_path), DEVICES, 1)
 
 

@@ -16,6 +16,7 @@ import optax
 import pytest
 
 from tests.problems import Linear, Quadratic
+from tutelage.files import alone_in
 from tutelage.interop import load_learned
 from tutelage.optimizees import optimizee
 from tutelage.optimizers import HandDesigned, load_weights
@@ -60,7 +61,7 @@ def undisturbed(tmp_path_factory):
 def test_a_run_leaves_a_complete_directory(undisturbed):
     run, events = undisturbed
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.toml", "metrics.jsonl", "checkpoints", "optimizer.safetensors", "card.md"}
+    assert names == {"config.toml", "metrics.jsonl", "checkpoints", "optimizer.safetensors", "card.md", ".lock"}
     rows, _ = contents(run)
     assert [row for row in rows if "validation_loss" not in row][-1]["epoch"] == events[-1].epoch == 8
     assert sum("validation_loss" in row for row in rows) == 6
@@ -166,6 +167,13 @@ def test_a_finished_run_resumes_to_its_end(undisturbed):
     train(undisturbed[0], resume=True)
     assert contents(undisturbed[0]) == before
     assert isinstance(load_learned(undisturbed[0]), type(load_weights(undisturbed[0] / "optimizer.safetensors")[0]))
+
+
+def test_one_training_at_a_time(undisturbed):
+    before = contents(undisturbed[0])
+    with alone_in(undisturbed[0], "training"), pytest.raises(BlockingIOError, match="Another training is at work"):
+        train(undisturbed[0], resume=True)
+    assert contents(undisturbed[0]) == before
 
 
 def test_a_full_disk_loses_nothing(undisturbed, tmp_path, monkeypatch):

@@ -4,24 +4,21 @@ A part's own files are all that is kept: a run directory, or evaluations in a st
 for every part again, and those that are finished answer at once.
 """
 
-import contextlib
-import fcntl
 import functools
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from ..files import make_folder
+from ..files import alone_in, make_folder
 from .devices import Devices
 from .estimate import Estimate
 from .machines import Machines
@@ -73,7 +70,7 @@ def run_parts(
         BlockingIOError: another campaign is at work in this folder.
     """
     make_folder(place.folder)
-    with _locked(place.folder / "lock"):
+    with alone_in(place.folder, "campaign"):
         place.store.remove_partial()
         Machines(place).remove_partial()
         return _Campaign(parts, place, devices, num_workers, report, finished).run()
@@ -177,18 +174,6 @@ class _Campaign:
         self.progress.share = self.estimate.share
         self.progress.seconds_left = self.estimate.seconds_left(self.num_workers, now)
         self.report(self.progress)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"Another campaign is at work in {path.parent}: wait for it, or name another folder."
-            ) from None
-        yield
 
 
 # In a worker: where to tell of progress, and whether to stop.

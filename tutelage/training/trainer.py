@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from ..files import alone_in
 from ..optimizees import Optimizee, expand, load_optimizees
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
 from .card import provenance, write_card
@@ -263,6 +264,7 @@ def train(
         report: called after each epoch and validation.
 
     Raises:
+        BlockingIOError: another training is at work in the folder.
         FileExistsError: the folder is not empty, and `resume` was not asked for.
         FileNotFoundError: there is nothing to resume.
         ValueError: settings that make no sense, or a damaged run.
@@ -289,18 +291,19 @@ def _train(
     if not resume:
         directory.create(settings)
     trainer = _Trainer(directory, settings, problems, validated)
-    state = trainer.load() if resume else trainer.start
-    saved = time.monotonic()
-    try:
-        while not trainer.finished(state):
-            state, row = trainer.advance(state)
-            report(trainer.event(state, row))
-            if "validation_loss" in row or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                trainer.save(state)
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        trainer.save(state)  # that after the last whole epoch or validation
-        raise
-    trainer.save(state)
-    write_card(directory, settings, state.epoch, state.best_epoch, state.diverged)
+    with alone_in(directory.path, "training"):
+        state = trainer.load() if resume else trainer.start
+        saved = time.monotonic()
+        try:
+            while not trainer.finished(state):
+                state, row = trainer.advance(state)
+                report(trainer.event(state, row))
+                if "validation_loss" in row or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    trainer.save(state)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            trainer.save(state)  # that after the last whole epoch or validation
+            raise
+        trainer.save(state)
+        write_card(directory, settings, state.epoch, state.best_epoch, state.diverged)
     return load_weights(directory.weights)[0]
