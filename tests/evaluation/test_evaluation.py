@@ -175,10 +175,24 @@ def test_mistakes_are_named():
         tutelage.tune("adam:learning_rate=0.1", "mlp-digits")
 
 
-def test_optimizers_in_a_list_have_no_names(monkeypatch):
+def test_names_and_what_they_name_in_one_dictionary():
+    mixed = {"mine": SGD, "theirs": "sgd:learning_rate=0.1"}
+    table = tutelage.evaluate(mixed, {"quadratic": PROBLEM, "digits": "mlp-digits"}, num_steps=100, num_seeds=1)
+    named = tutelage.evaluate(["sgd:learning_rate=0.1"], ["mlp-digits"], num_steps=100, num_seeds=1)
+    assert table.select("optimizee", "optimizer").rows() == [(p, o) for p in ("quadratic", "digits") for o in mixed]
+    assert table["loss"][-1] == named["loss"].item()
+    with pytest.raises(ValueError, match=r'"small-problems" are \d+ optimizees: name one of them'):
+        tutelage.evaluate(mixed, {"all": "small-problems"}, num_steps=100)
+
+
+def test_what_is_no_optimizer_is_told_of(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
     with pytest.raises(ValueError, match="a dictionary of optimizers by name"):
         tutelage.evaluate([SGD], ["mlp-digits"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match='"mine" is a float, neither a name nor an optimizer'):
+        tutelage.evaluate({"mine": 0.1}, ["mlp-digits"])
+    with pytest.raises(ValueError, match='"q" is a dict, neither a name nor a tutelage Optimizee'):
+        tutelage.evaluate({"mine": SGD}, {"q": {}})  # pyright: ignore[reportArgumentType]
 
 
 def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path):

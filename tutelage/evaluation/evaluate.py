@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..interop.loading import resolve_optimizer
-from ..optimizees import Optimizee, Split, load_optimizees
+from ..optimizees import Optimizee, Split, expand, load_optimizees
 from .pair import evaluate_pair
 from .rollout import Optimizer
 from .seeds import WINDOW
@@ -82,8 +82,8 @@ def check_numbers(num_steps: int, num_seeds: int) -> None:
 
 
 def evaluate(
-    optimizers: Sequence[str] | Mapping[str, Optimizer],
-    on: Sequence[str] | Mapping[str, Optimizee],
+    optimizers: Sequence[str] | Mapping[str, str | Optimizer],
+    on: Sequence[str] | Mapping[str, str | Optimizee],
     *,
     num_steps: int = 10_000,
     num_seeds: int = 10,
@@ -96,8 +96,9 @@ def evaluate(
     """Run every optimizer on every optimizee from the same seeds.
 
     Args:
-        optimizers: names as `resolve_optimizer` takes them, or optimizers by the name to give them in the table.
-        on: names of optimizees, or optimizees by name.
+        optimizers: names as `resolve_optimizer` takes them; or a dictionary of such names, and of optimizers, by what
+            to call them in the table.
+        on: likewise names of optimizees, or a dictionary of names and optimizees.
         num_steps: a multiple of 100.
         split: of the optimizees' data; by the paper's protocol, the test images are what is trained on here.
         store: keeps what is computed and where an unfinished pair stands, so that the same call goes on from there,
@@ -120,10 +121,12 @@ def evaluate(
         raise ValueError("Name at least one optimizer and one optimizee.")
     check_numbers(num_steps, num_seeds)  # before data are fetched
     if not isinstance(optimizers, Mapping):
-        optimizers = {name: resolve_optimizer(name) for name in optimizers}
+        optimizers = {name: name for name in optimizers}
     if not isinstance(on, Mapping):
-        on = load_optimizees(on, split, data_dir)
-    pairs = [(name, problem) for problem in on for name in optimizers]
+        on = {name: name for name in expand(on)}
+    run = {name: _optimizer(name, given) for name, given in optimizers.items()}
+    problems = _optimizees(on, split, data_dir)
+    pairs = [(name, problem) for problem in problems for name in run]
     tables: list[pl.DataFrame] = []
     for number, (name, problem) in enumerate(pairs):
 
@@ -131,8 +134,8 @@ def evaluate(
             report(EvaluationProgress(name, problem, finished, total, number, len(pairs), losses))
 
         losses, seconds = evaluate_pair(
-            optimizers[name],
-            on[problem],
+            run[name],
+            problems[problem],
             num_steps=num_steps,
             num_seeds=num_seeds,
             store=store,
@@ -141,3 +144,21 @@ def evaluate(
         tables.append(to_table(name, problem, split, losses, seconds))
         finished(pl.concat(tables))
     return pl.concat(tables)
+
+
+def _optimizer(name: str, given: str | Optimizer) -> Optimizer:
+    if isinstance(given, str):
+        return resolve_optimizer(given)
+    if not (hasattr(given, "init") and hasattr(given, "update")):
+        raise ValueError(f'"{name}" is a {type(given).__name__}, neither a name nor an optimizer as optax has them.')
+    return given
+
+
+def _optimizees(
+    given: Mapping[str, str | Optimizee], split: Split, data_dir: str | Path | None
+) -> dict[str, Optimizee]:
+    for name, problem in given.items():
+        if not isinstance(problem, str | Optimizee):
+            raise ValueError(f'"{name}" is a {type(problem).__name__}, neither a name nor a tutelage Optimizee.')
+    loaded = load_optimizees([problem for problem in given.values() if isinstance(problem, str)], split, data_dir)
+    return {name: loaded[problem] if isinstance(problem, str) else problem for name, problem in given.items()}

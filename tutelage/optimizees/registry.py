@@ -104,6 +104,8 @@ def check_optimizee_name(name: str) -> None:
 
 
 def _unknown(name: str) -> ValueError:
+    if name in GROUPS:
+        return ValueError(f'"{name}" are {len(GROUPS[name])} optimizees: name one of them, as "{GROUPS[name][0]}".')
     return unknown_name("optimizee", name, (*optimizee_names(), *GROUPS))
 
 
@@ -137,13 +139,12 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
 
 
 def load_optimizees(names: Sequence[str], split: Split, data_dir: str | Path | None = None) -> dict[str, Optimizee]:
-    """Optimizees by name, `small-problems` in full. All names are checked before any data are fetched.
+    """Optimizees by name. All names are checked before any data are fetched.
 
     Raises:
         ValueError: as `optimizee`.
         DataError: as `optimizee`.
     """
-    names = expand(names)
     for name in names:
         check_optimizee_name(name)
     return {name: optimizee(name, split, data_dir) for name in names}

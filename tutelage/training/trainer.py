@@ -285,7 +285,7 @@ def _train(
     report: Callable[[Event], None],
 ) -> LearnedOptimizer:
     create_learned(settings.optimizer, jax.random.key(0))
-    loaded = load_optimizees(settings.optimizees, "train", data_dir)
+    loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if not resume:
