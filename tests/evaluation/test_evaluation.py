@@ -104,7 +104,8 @@ def test_summary_is_the_mean_of_logs():
 
 
 def test_tuning_finds_the_best_rate_and_never_an_edge():
-    best, table = tutelage.tune("sgd", "tests.evaluation.test_evaluation:flat_bowl", num_steps=100, num_seeds=2)
+    best, table = tutelage.tune("sgd", {"bowl": flat_bowl("test")}, num_steps=100, num_seeds=2)
+    assert table["optimizee"].unique().to_list() == ["bowl"]
     assert best == "sgd:learning_rate=1000"  # five decades from where it begins
     means = {row["optimizer"]: row["mean"] for row in summarize(table).to_dicts()}
     assert means[best] == min(m for m in means.values() if m is not None)
@@ -173,6 +174,8 @@ def test_mistakes_are_named():
         tutelage.evaluate(["tutelage-1"], "mlp-digits")
     with pytest.raises(ValueError, match="leave it out"):
         tutelage.tune("adam:learning_rate=0.1", "mlp-digits")
+    with pytest.raises(ValueError, match="the name of one optimizee"):
+        tutelage.tune("adam", {"one": PROBLEM, "other": PROBLEM})
 
 
 def test_names_and_what_they_name_in_one_dictionary():
@@ -189,6 +192,10 @@ def test_what_is_no_optimizer_is_told_of(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
     with pytest.raises(ValueError, match="a dictionary of optimizers by name"):
         tutelage.evaluate([SGD], ["mlp-digits"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="a dictionary of optimizees by name"):
+        tutelage.evaluate(["tutelage-1"], PROBLEM)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="a dictionary with one by its name"):
+        tutelage.tune("adam", PROBLEM)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match='"mine" is a float, neither a name nor an optimizer'):
         tutelage.evaluate({"mine": 0.1}, ["mlp-digits"])
     with pytest.raises(ValueError, match='"q" is a dict, neither a name nor a tutelage Optimizee'):

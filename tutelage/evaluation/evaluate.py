@@ -115,7 +115,8 @@ def evaluate(
         DataError: data that are not there.
     """
     for what, given in (("optimizers", optimizers), ("optimizees", on)):
-        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        several = isinstance(given, Sequence | Mapping) and not isinstance(given, str)
+        if not several or not all(isinstance(name, str) for name in given):
             raise ValueError(f"evaluate takes a list of names of {what}, or a dictionary of {what} by name.")
     if not optimizers or not on:
         raise ValueError("Name at least one optimizer and one optimizee.")

@@ -1,13 +1,14 @@
 """Search of a hand-designed optimizer's learning rate on a grid."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from ..optimizees import Split, optimizee
-from ..optimizers import HandDesigned, parse_hand_designed
+from ..optimizees import Optimizee, Split, optimizee
+from ..optimizers import parse_hand_designed
 from .evaluate import EvaluationProgress, Report, check_numbers, evaluate
 from .store import EvaluationStore
 from .summary import summarize
@@ -21,7 +22,7 @@ _POSITIONS = range(-14, 9)  # from 1e-7 to 1e4
 
 def tune(
     name: str,
-    on: str,
+    on: str | Mapping[str, Optimizee],
     *,
     num_steps: int = 10_000,
     num_seeds: int = 3,
@@ -37,7 +38,7 @@ def tune(
 
     Args:
         name: a hand-designed optimizer, with other hyperparameters where wanted, as in `sgd:momentum=0.9`.
-        on: name of the optimizee.
+        on: name of the optimizee, or a dictionary with one by what to call it in the table.
         store: keeps finished learning rates and where the unfinished one stands, as in `evaluate`.
         report: called after each window that is computed; a pair is a learning rate, and their number grows with
             the search: it is that of those known to be needed.
@@ -46,11 +47,13 @@ def tune(
         The best setting, as in `adam:learning_rate=0.01`, and the evaluation table of all that were tried.
 
     Raises:
-        ValueError: an unknown name, or a learning rate was given; or every one diverged.
+        ValueError: an unknown name, a learning rate was given, or not one optimizee; or every one diverged.
     """
     check_tunable(name)
     check_numbers(num_steps, num_seeds)  # before data are fetched
-    problem = {on: optimizee(on, split, data_dir)}
+    problem = {on: optimizee(on, split, data_dir)} if isinstance(on, str) else on
+    if not isinstance(problem, Mapping) or len(problem) != 1:
+        raise ValueError("tune takes the name of one optimizee, or a dictionary with one by its name.")
     tables: dict[int, pl.DataFrame] = {}
     here = START
 
@@ -61,9 +64,8 @@ def tune(
     def score(position: int) -> float:
         if position not in tables:
             spec = _candidate(name, position)
-            optimizer: HandDesigned = parse_hand_designed(spec)
             tables[position] = evaluate(
-                {spec: optimizer},
+                [spec],
                 problem,
                 num_steps=num_steps,
                 num_seeds=num_seeds,
@@ -77,7 +79,7 @@ def tune(
     while (best := min(_around(here), key=score)) != here:  # where all diverge, the smallest
         here = best
     if math.isinf(score(best)):
-        raise ValueError(f"{name} diverged on {on} at every learning rate tried.")
+        raise ValueError(f"{name} diverged on {next(iter(problem))} at every learning rate tried.")
     return _candidate(name, best), pl.concat(tables[position] for position in sorted(tables))
 
 
