@@ -134,7 +134,7 @@ def test_every_interval_on_these_pages_is_of_two_optimizers_of_a_table(page, at_
 def _intervals_of_table(path):
     windows = pl.read_parquet(path).filter(pl.col("step").is_in((1_000, 2_000, 10_000)))
     groups = [final_log_losses(final) for _, final in windows.group_by("optimizee", "split", "step")]
-    runs = [[final_by_seed(final, name) for name in final["optimizer"].unique()] for final in groups]
+    runs = [[np.log(final_by_seed(final, name)) for name in final["optimizer"].unique()] for final in groups]
     return np.concatenate([_intervals(of_group) for of_group in runs])
 
 

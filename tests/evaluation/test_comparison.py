@@ -57,6 +57,20 @@ def test_a_run_that_diverged_loses_and_leaves_no_difference():
     assert row["difference"] is None
 
 
+@pytest.mark.parametrize("low", [0.0, -3.0])
+def test_losses_without_a_logarithm_are_compared_seed_by_seed(low):
+    results = table("mlp-orig", a=[-1.0] * 5, b=[-1.0, -2.0, -1.5, -1.0, -1.2])
+    is_a = pl.col("optimizer") == "a"
+    results = results.with_columns(loss=pl.when(is_a).then(low - 0.1 * pl.col("seed")).otherwise("loss"))
+    for optimizer, verdict, counts in (("a", "yes", (5, 0)), ("b", "no", (0, 5))):
+        (row,) = compare(results, optimizer).to_dicts()
+        assert (row["ends_lower"], row["difference"]) == (verdict, None)
+        better, worse = counts
+        assert row["measured"] == f"better in {better} of 5 seeds, worse in {worse} (not all losses are above 0)"
+    equal = results.with_columns(loss=pl.lit(low))
+    assert compare(equal, "a")["ends_lower"].to_list() == ["undecided"]
+
+
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match=r"The table has no c: compare one of "):
         compare(table("mlp-orig", a=[-1.0], b=[-2.0]), "c")

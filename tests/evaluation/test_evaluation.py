@@ -15,7 +15,7 @@ import pytest
 import tutelage
 from tests.compiling import A_LITTLE
 from tests.problems import Quadratic, assert_trees_close
-from tutelage.evaluation import describe, plot_curves, summarize
+from tutelage.evaluation import curves, describe, lowest_first, plot_curves, summarize
 from tutelage.evaluation.rollout import map_runs
 from tutelage.evaluation.tune import rate_at
 from tutelage.optimizers import L2ODM, HandDesigned
@@ -89,6 +89,46 @@ def test_a_diverged_run_is_shown_not_dropped(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 5_000
     with pytest.raises(ValueError, match="file, not "):
         plot_curves(table, tmp_path / "curves.jpeg")
+
+
+class Lowered(Quadratic):
+    """Its least loss is -3, or 0."""
+
+    least: float = -3.0
+
+    def sample(self, key):
+        return jnp.zeros(7)
+
+    def loss(self, params, batch):
+        return jnp.maximum(super().loss(params, batch) - 0.1, 0.0) + self.least
+
+
+@pytest.mark.parametrize("least", [-3.0, 0.0])
+def test_a_loss_without_a_logarithm_is_judged_by_itself(least):
+    problem = {"lowered": Lowered(jnp.linspace(-1, 1, 7), least=least)}
+    best, table = tutelage.tune("sgd", problem, num_steps=100, num_seeds=2)
+    rows = summarize(table).to_dicts()
+    ((mean, loss),) = [(row["mean"], row["mean_loss"]) for row in rows if row["optimizer"] == best]
+    assert loss == min(row["mean_loss"] for row in rows if not row["diverged"])
+    if least < 0:
+        assert mean is None
+        assert [describe(row) for row in rows if row["optimizer"] == best] == [f"mean loss {loss:.3g}"]
+    table = tutelage.evaluate([best], problem, num_steps=200, num_seeds=2)
+    (row,) = summarize(table).to_dicts()
+    assert (row["mean"], row["deviation"], row["diverged"]) == (None, None, 0)
+    assert row["mean_loss"] == least
+    (axis,) = curves(table).axes
+    assert axis.get_ylabel() == ("loss" if least < 0 else "log of the loss")
+
+
+def test_the_lowest_come_first_and_those_that_diverged_last():
+    def row(name, mean, mean_loss, diverged=0):
+        return {"optimizer": name, "mean": mean, "mean_loss": mean_loss, "diverged": diverged}
+
+    rows = [row("once", None, None, 1), row("too", None, None, 1), row("flat", -1.0, 0.5), row("lucky", -9.0, 0.7)]
+    assert [each["optimizer"] for each in lowest_first(rows)] == ["lucky", "flat", "once", "too"]
+    rows.append(row("zero", None, 0.6))
+    assert [each["optimizer"] for each in lowest_first(rows)] == ["flat", "zero", "lucky", "once", "too"]
 
 
 def test_summary_is_the_mean_of_logs():

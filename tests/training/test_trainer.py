@@ -202,6 +202,22 @@ def test_validation_on_another_optimizee(tmp_path):
     assert "training split, bowl)" in (tmp_path / "card.md").read_text()
 
 
+@pytest.mark.parametrize("by", [100.0, 3.0])
+def test_where_logarithms_are_taken_losses_below_0_are_refused(by):
+    class Lowered(Quadratic):
+        def loss(self, params, batch):
+            return super().loss(params, batch) - by
+
+    rule, key, lowered = Linear(jnp.float32(-0.1)), jax.random.key(0), Lowered(jnp.linspace(-1, 1, 7))
+    assert make_validation([lowered], 2, final_point=False)(rule, key, 100) == pytest.approx(-by, abs=0.5)
+    for validate in (
+        make_validation([lowered], 2, final_point=False, log_objective=True),
+        make_validation([Quadratic(jnp.zeros(7)), lowered], 2, final_point=False),
+    ):
+        with pytest.raises(ValueError, match="below 0, and the log objective and validation on several take logar"):
+            validate(rule, key, 100)
+
+
 def test_no_optimizee_to_validate_on_is_refused():
     with pytest.raises(ValueError, match="validate_on is a tuple of at least one optimizee"):
         replace(CONFIG, validate_on=())

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from ..evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed
+from ..evaluation import EvaluationProgress, best_hand_designed, describe, is_hand_designed, lowest_first
 from ..experiments import CampaignProgress
 from ..files import write_whole
 from ..training import Event
@@ -213,7 +213,7 @@ def print_ranking(summary: pl.DataFrame, as_json: bool) -> None:
     table = Table("optimizee", "steps", Column("optimizer", overflow="fold"), "final log-loss", "seeds")
     for (problem, steps), rows in summary.group_by("optimizee", "steps", maintain_order=True):
         ranked = [*rows.filter(is_hand_designed().not_()).to_dicts(), best_hand_designed(rows)]
-        for row in sorted(filter(None, ranked), key=lambda row: (row["diverged"], row["mean"])):
+        for row in lowest_first([row for row in ranked if row]):
             table.add_row(problem, f"{steps:,}", row["optimizer"], describe(row), str(row["seeds"]))
         table.add_section()
     _print(table)

@@ -11,6 +11,7 @@ from .summary import (
     final_log_losses,
     is_hand_designed,
     last_windows,
+    lowest_first,
     summarize,
     summarize_windows,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "final_log_losses",
     "is_hand_designed",
     "last_windows",
+    "lowest_first",
     "plot_curves",
     "rollout",
     "summarize",

@@ -3,8 +3,8 @@
 Runs with the same seed start from the same parameters and see the same batches, so two optimizers are compared by the
 differences of their final log-losses, seed by seed. One ends lower where the whole 95 % confidence interval of the mean
 difference (Student's t) is below 0, does not where none of it is, and it is undecided otherwise. Where a run diverged
-there is no difference to average: then the sign test decides, at the same level, counting a diverged run as worse than
-any other.
+or ended at a loss of 0 or less there is no difference to average: then the sign test on the losses decides, at the same
+level, counting a diverged run as worse than any other.
 """
 
 import math
@@ -24,9 +24,9 @@ class Comparison(NamedTuple):
 
     ends_lower: Literal["yes", "no", "undecided"]
     measured: str
-    """What decides: the mean difference with its interval, or where runs diverged, in how many seeds which is lower."""
+    """What decides: the mean difference with its interval, or where there is none, in how many seeds which is lower."""
     difference: float | None
-    """Of the mean final log-losses, below 0 where the one is lower; None where a run diverged."""
+    """Of the mean final log-losses, below 0 where the one is lower; None where a run has none."""
 
 
 def compare(table: pl.DataFrame, optimizer: str) -> pl.DataFrame:
@@ -66,18 +66,18 @@ def compare_final(final: pl.DataFrame, optimizer: str, than: str) -> Comparison:
     if pair.is_empty():
         return Comparison("undecided", "no runs of the same seed and length", None)
     one, other = final_by_seed(pair, optimizer), final_by_seed(pair, than)
-    decide = _paired_t if np.isfinite([one, other]).all() else _sign_test
-    return decide(one, other)
+    both = np.array([one, other])
+    has_logs = np.isfinite(both).all() and (both > 0).all()
+    return _paired_t(np.log(one) - np.log(other)) if has_logs else _sign_test(one, other)
 
 
 def final_by_seed(final: pl.DataFrame, name: str) -> np.ndarray:
-    """An optimizer's rows of `final_log_losses` in the order of seeds, infinite where a run diverged."""
+    """An optimizer's losses in `final_log_losses` in the order of seeds, infinite where a run diverged."""
     rows = final.filter(optimizer=name).sort("seed")
-    return np.where(rows["diverged"].to_numpy(), math.inf, rows["log_loss"].to_numpy())
+    return np.where(rows["diverged"].to_numpy(), math.inf, rows["loss"].to_numpy())
 
 
-def _paired_t(one: np.ndarray, other: np.ndarray) -> Comparison:
-    differences = one - other
+def _paired_t(differences: np.ndarray) -> Comparison:
     mean = float(differences.mean())
     interval = confidence_interval(differences)
     if interval is None:
@@ -89,8 +89,9 @@ def _paired_t(one: np.ndarray, other: np.ndarray) -> Comparison:
 
 def _sign_test(one: np.ndarray, other: np.ndarray) -> Comparison:
     wins, losses = int((one < other).sum()), int((one > other).sum())
-    diverged = [f"{int(np.isinf(x).sum())} {who}" for x, who in ((one, "of the former"), (other, "of the latter"))]
-    measured = f"better in {wins} of {len(one)} seeds, worse in {losses} (diverged: {' and '.join(diverged)})"
+    diverged = [int(np.isinf(x).sum()) for x in (one, other)]
+    why = "diverged: {} of the former and {} of the latter" if any(diverged) else "not all losses are above 0"
+    measured = f"better in {wins} of {len(one)} seeds, worse in {losses} ({why.format(*diverged)})"
     if _so_many_by_chance(wins, wins + losses) <= 1 - CONFIDENCE:
         return Comparison("yes", measured, None)
     if _so_many_by_chance(losses, wins + losses) <= 1 - CONFIDENCE:

@@ -1,5 +1,6 @@
 """Curves of the log-loss with bands, drawn from tables alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import polars as pl
 from ..files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -30,7 +32,8 @@ def plot_curves(table: pl.DataFrame, path: str | Path) -> None:
 def curves(table: pl.DataFrame) -> "Figure":
     """Draw, per optimizee, the mean over seeds of the log-loss with a band of one standard deviation.
 
-    A curve stops where the first of its seeds diverges, at a cross, and the legend says so.
+    Where losses go below 0, of the loss itself. A curve stops where the first of its seeds diverges, at a cross, and
+    the legend says so.
     """
     from matplotlib.figure import Figure  # here, as it takes most of a second to import and few commands draw
 
@@ -43,24 +46,33 @@ def curves(table: pl.DataFrame) -> "Figure":
     for axis in axes[len(optimizees) :]:
         axis.set_visible(False)
     for axis, name in zip(axes, optimizees, strict=False):
+        there = table.filter(optimizee=name)
+        has_logs = not (there["loss"] < 0).any()
         for number, optimizer in enumerate(optimizers):
-            runs = table.filter(optimizee=name, optimizer=optimizer)
+            runs = there.filter(optimizer=optimizer)
             if len(runs):
-                _draw(axis, optimizer, runs, f"C{number}")
-        axis.set(title=name, xlabel="step", ylabel="log of the loss")
+                _draw(axis, optimizer, runs, f"C{number}", _log if has_logs else np.asarray)
+        axis.set(title=name, xlabel="step", ylabel="log of the loss" if has_logs else "loss")
         axis.legend(fontsize="small", frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _draw(axis, optimizer: str, rows: pl.DataFrame, color: str) -> None:
+def _log(losses: np.ndarray) -> np.ndarray:
+    """The logarithm, of 0 as of the smallest number of single precision."""
+    return np.log(np.maximum(losses, np.finfo(np.float32).tiny))
+
+
+def _draw(
+    axis: "Axes", optimizer: str, rows: pl.DataFrame, color: str, height: Callable[[np.ndarray], np.ndarray]
+) -> None:
     wide = rows.pivot(on="seed", index="step", values="loss").sort("step")
     steps = wide["step"].to_numpy()
     losses = wide.drop("step").to_numpy().astype(float)
     finite = np.asarray(np.isfinite(losses).all(axis=1))
     end = len(finite) if finite.all() else int(finite.argmin())
-    logs = np.log(np.maximum(losses[:end], np.finfo(np.float32).tiny))
-    mean, deviation = logs.mean(axis=1), logs.std(axis=1)
+    heights = height(losses[:end])
+    mean, deviation = heights.mean(axis=1), heights.std(axis=1)
     diverged = int((~np.isfinite(losses[-1])).sum())
     label = optimizer if end == len(finite) else f"{optimizer} (diverged in {diverged} of {losses.shape[1]})"
     axis.plot(steps[:end], mean, label=label, linewidth=1.5, color=color)

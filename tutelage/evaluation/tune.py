@@ -1,9 +1,9 @@
 """Search of a hand-designed optimizer's learning rate on a grid."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from ..optimizees import Optimizee, Split, optimizee
 from ..optimizers import parse_hand_designed
 from .evaluate import EvaluationProgress, Report, check_numbers, evaluate
 from .store import EvaluationStore
-from .summary import summarize
+from .summary import lowest_first, summarize
 
 START = -4
 """Where a search begins, as a position on the grid: 0.01."""
@@ -31,7 +31,7 @@ def tune(
     store: EvaluationStore | None = None,
     report: Report = lambda progress: None,
 ) -> tuple[str, pl.DataFrame]:
-    """Find the learning rate with the lowest mean final log-loss.
+    """Find the learning rate with the lowest mean final log-loss (mean loss, where one has no logarithm).
 
     On a grid of two values a decade the search begins at 0.01 and moves to the best within a decade, again and again
     until it stays: the best is never at an edge of what was tried.
@@ -61,7 +61,7 @@ def tune(
         needed = len({*tables, *_around(here)})
         report(replace(progress, finished_pairs=len(tables), total_pairs=needed))
 
-    def score(position: int) -> float:
+    def measure(position: int) -> None:
         if position not in tables:
             spec = _candidate(name, position)
             tables[position] = evaluate(
@@ -73,14 +73,20 @@ def tune(
                 store=store,
                 report=report_rate,
             )
-        mean = summarize(tables[position])["mean"][0]
-        return math.inf if mean is None else mean
 
-    while (best := min(_around(here), key=score)) != here:  # where all diverge, the smallest
-        here = best
-    if math.isinf(score(best)):
+    def best_around(position: int) -> dict[str, Any]:
+        near = _around(position)
+        for each in near:
+            measure(each)
+        # among all so far, so that the order of two never turns round
+        rows = [summarize(tables[each]).row(0, named=True) | {"position": each} for each in sorted(tables)]
+        return next(row for row in lowest_first(rows) if row["position"] in near)
+
+    while (best := best_around(here))["position"] != here:  # where all diverge in as many seeds, the smallest
+        here = best["position"]
+    if best["diverged"]:
         raise ValueError(f"{name} diverged on {next(iter(problem))} at every learning rate tried.")
-    return _candidate(name, best), pl.concat(tables[position] for position in sorted(tables))
+    return _candidate(name, here), pl.concat(tables[position] for position in sorted(tables))
 
 
 def check_tunable(name: str) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
-from ..evaluation import compare_final, final_by_seed, final_log_losses
+from ..evaluation import compare_final, final_log_losses, lowest_first, summarize
 from .experiment import Claim, Experiment
 
 Outcome = Literal["holds", "does not hold", "undecided", "unfinished"]
@@ -35,7 +34,6 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
         table: with the columns of `evaluate`.
         training_steps: of each taught optimizer, the optimizee steps of its training.
     """
-    final = final_log_losses(table)
     verdicts = []
     for claim in experiment.claims:
         if claim.measure == "training steps":
@@ -45,7 +43,7 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
         for problem in table["optimizee"].unique(maintain_order=True):
             if claim.on and problem in set(experiment.on) - set(claim.on):  # one that stands in for all is in neither
                 continue
-            there = final.filter(optimizee=problem)
+            there = table.filter(optimizee=problem)
             missing = _missing(claim, set(there["optimizer"]), problem)
             verdicts.append(missing or _final_loss(claim, problem, there))
     return verdicts
@@ -62,8 +60,9 @@ def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:
     return Verdict(claim, None, measured, "holds" if more / fewer >= claim.factor else "does not hold")
 
 
-def _final_loss(claim: Claim, problem: str, final: pl.DataFrame) -> Verdict:
-    worse = min(claim.worse, key=lambda name: float(np.mean(final_by_seed(final, name))))
+def _final_loss(claim: Claim, problem: str, table: pl.DataFrame) -> Verdict:
+    ranked = lowest_first(summarize(table.filter(pl.col("optimizer").is_in(claim.worse))).to_dicts())
+    worse = ranked[0]["optimizer"]
     versus = f"{claim.better} against {worse}: " if len(claim.worse) > 1 else ""
-    comparison = compare_final(final, claim.better, worse)
+    comparison = compare_final(final_log_losses(table), claim.better, worse)
     return Verdict(claim, problem, versus + comparison.measured, _OUTCOMES[comparison.ends_lower])

@@ -67,8 +67,8 @@ def _claims(record: Record) -> str:
     ]
     return (
         "<p>Differences of final log-losses, paired by seed, with their 95 % confidence interval: a claim holds where "
-        "all of it is below 0. Where a run diverged, a sign test at the same level decides.</p>"
-        + table(["claim", "on", "measured", "verdict"], rows)
+        "all of it is below 0. Where a run diverged or ended at a loss of 0 or less, a sign test at the same level "
+        "decides.</p>" + table(["claim", "on", "measured", "verdict"], rows)
     )
 
 
@@ -78,7 +78,7 @@ def _final(record: Record) -> str:
     rows = []
     for row in summarize(record.results).iter_rows(named=True):
         losses = final.filter(optimizer=row["optimizer"], optimizee=row["optimizee"])["log_loss"].to_numpy()
-        interval = confidence_interval(np.asarray(losses)) if not row["diverged"] else None
+        interval = confidence_interval(np.asarray(losses)) if row["mean"] is not None else None
         value = published.get(row["optimizer"], {}).get(row["optimizee"])
         rows.append(
             [

@@ -134,7 +134,7 @@ class _Row:
             return f"{describe(self.measured)}."
         if self.beside:
             return self.beside.failure
-        return "the loss ends above 1." if self.measured["mean"] > 0 else None
+        return "the loss ends above 1." if (self.measured["mean"] or 0.0) > 0 else None
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,10 @@ class _Trainer:
         meta_state = replicate(meta.init(optimizer), self.mesh)
         self.train_epoch = make_epoch(meta, config.num_tasks, self.mesh)
         self.validate = make_validation(
-            list(validated.values()), config.num_validation, self.technique.validate_final_point
+            list(validated.values()),
+            config.num_validation,
+            self.technique.validate_final_point,
+            config.objective == "log",
         )
         imitation, improving = self.technique.imitation, self.technique.self_improving
         self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())

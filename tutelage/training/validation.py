@@ -19,7 +19,9 @@ from .parallel import TASKS, replicate, training_mesh
 ValidationFunction = Callable[[LearnedOptimizer, PRNGKeyArray, int], float]
 
 
-def make_validation(optimizees: Sequence[Optimizee], num_starts: int, final_point: bool) -> ValidationFunction:
+def make_validation(
+    optimizees: Sequence[Optimizee], num_starts: int, final_point: bool, log_objective: bool = False
+) -> ValidationFunction:
     """A function `(optimizer, key, num_steps) -> loss`.
 
     The loss is the mean over `num_starts` fresh starts of the mean loss over the last 20 steps or, with
@@ -27,7 +29,8 @@ def make_validation(optimizees: Sequence[Optimizee], num_starts: int, final_poin
     gives the same starts and batches, so that losses of two optimizers are compared in pairs.
 
     Of several optimizees, whose losses have no common scale, each has its share of the starts, at least one, and
-    what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start.
+    what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start. There, and with `log_objective`,
+    that of training, the function raises ValueError where a loss is below 0.
     """
     count = -(-num_starts // len(optimizees))
     mesh = training_mesh(count, cuts_coordinates=False)
@@ -36,11 +39,16 @@ def make_validation(optimizees: Sequence[Optimizee], num_starts: int, final_poin
 
     def validate(optimizer, key, num_steps):
         optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
-        losses = []
-        for optimizee in placed:
-            initial, final = run(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH)
-            losses.append(final if len(placed) == 1 else jnp.log(final / (initial + LOG_EPSILON) + LOG_EPSILON))
-        loss = float(jnp.mean(jnp.stack(losses)))
+        results = [run(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH) for optimizee in placed]
+        initial, final = (jnp.stack(losses) for losses in zip(*results, strict=True))
+        relative = final / (initial + LOG_EPSILON) + LOG_EPSILON
+        several = len(placed) > 1
+        if (several or log_objective) and bool(((initial < 0) | (relative <= 0)).any()):
+            raise ValueError(
+                "The loss of an optimizee is below 0, and the log objective and validation on several take logarithms: "
+                "add a constant to it, or train with the objective sum and validate on a single one."
+            )
+        loss = float(jnp.mean(jnp.log(relative) if several else final))
         return loss if math.isfinite(loss) else math.inf
 
     return validate
