@@ -1,5 +1,6 @@
 import gzip
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +144,7 @@ def test_fewer_examples():
 
 
 class Parabola(Optimizee):
-    split: str
+    split: str = eqx.field(static=True)
 
     def init(self, key):
         return jnp.ones(2)

@@ -10,10 +10,13 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..floating import check_floating
 from ..optimizees import Optimizee
 from ..optimizers import for_steps, start_optimizer
 
 Optimizer = Any  # anything with optax's init and update
+
+_LEAVE_OUT = "have its init leave that out, as eqx.filter(model, eqx.is_inexact_array) does, and its loss put it back"
 
 
 class RolloutState(NamedTuple):
@@ -25,18 +28,38 @@ class RolloutState(NamedTuple):
 
 
 def start_rollout(optimizer: Optimizer, optimizee: Optimizee, key: PRNGKeyArray) -> RolloutState:
-    """A fresh start of the optimizee, drawn with `key`."""
+    """A fresh start of the optimizee, drawn with `key`.
+
+    Raises:
+        ValueError: parameters that are no floating-point arrays.
+    """
     init_key, batch_key = jax.random.split(key)
     params = optimizee.init(init_key)
+    check_floating(params, f"parameter of {_name(optimizee)}", _LEAVE_OUT)
     return RolloutState(params, start_optimizer(optimizer, params, init_key), batch_key)
 
 
 def observe_gradient(optimizee: Optimizee, state: RolloutState) -> tuple[Float[Array, ""], PyTree, PRNGKeyArray]:
-    """The loss on a fresh batch, what the optimizer gets to see of its gradient, and the key that comes next."""
+    """The loss on a fresh batch, what the optimizer gets to see of its gradient, and the key that comes next.
+
+    Raises:
+        ValueError: a loss that is not a single number.
+    """
     key, batch_key = jax.random.split(state.key)
     batch = optimizee.sample(batch_key)
-    loss, gradient = jax.value_and_grad(optimizee.loss)(state.params, batch)
+
+    def scalar(params: PyTree) -> Float[Array, ""]:
+        loss = optimizee.loss(params, batch)
+        if jnp.shape(loss) != ():
+            raise ValueError(f"The loss of {_name(optimizee)} has shape {jnp.shape(loss)}: make it a single number.")
+        return loss
+
+    loss, gradient = jax.value_and_grad(scalar)(state.params)
     return loss, optimizee.observe(gradient, batch), key
+
+
+def _name(optimizee: Optimizee) -> str:
+    return type(optimizee).__name__
 
 
 def advance_rollout(

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Int, PyTree
 
+from ..floating import check_floating
 from ..optimizers import LearnedOptimizer
 from ..weights import check_num_steps
 from .loading import load_learned
@@ -69,12 +70,7 @@ def as_transformation(
         return jax.tree.map(lambda x: x.astype(state_dtype) if x.ndim and _is_floating(x) else x, state)
 
     def init(params: PyTree) -> TaughtState:
-        for path, leaf in jax.tree.leaves_with_path(params):
-            if not _is_floating(leaf):
-                raise ValueError(
-                    f"The parameter at {jax.tree_util.keystr(path)} is {jnp.asarray(leaf).dtype}: only floating-point "
-                    "ones can be optimized; leave it out with optax.masked or eqx.filter."
-                )
+        check_floating(params, "parameter", "leave it out with optax.masked or eqx.filter")
         # Each leaf a buffer of its own, so that all of them can be donated.
         state = TaughtState(jax.tree.map(jnp.copy, stored(optimizer.init(params))), jnp.zeros((), jnp.int32))
         mesh = explicit_mesh(params)

@@ -66,7 +66,7 @@ def make_epoch(meta_optimizer: optax.GradientTransformation, num_tasks: int, mes
                 (optimizer, meta_state),
             )
             loss = lax.psum(jnp.sum(jnp.where(segment.finite, segment.losses.mean(axis=0), 0.0)), TASKS)
-            loss = loss / finite_count
+            loss = (loss / finite_count).astype(metrics.final_loss.dtype)
             metrics = EpochMetrics(
                 mean_loss=metrics.mean_loss + loss / num_segments,
                 final_loss=loss,

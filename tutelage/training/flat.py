@@ -12,7 +12,7 @@ from .parallel import COORDINATES, CoordinateShard
 
 
 class FlatTask:
-    """A task of `objective` with its parameters flattened, leaf after leaf."""
+    """A task of `objective` with its parameters flattened, leaf after leaf, in single precision or better."""
 
     def __init__(self, objective: TaskObjective, constants: Constants):
         self.objective = objective
@@ -20,14 +20,20 @@ class FlatTask:
 
     def init(self, key: PRNGKeyArray) -> Float[Array, " coordinates"]:
         """A fresh start."""
-        return ravel_pytree(self.objective.task(self.constants).init(key))[0]
+        return _widened(ravel_pytree(self.objective.task(self.constants).init(key))[0])
 
     def point(self, coordinates: Float[Array, " coordinates"], key: PRNGKeyArray, segment_key: PRNGKeyArray) -> Point:
         """As `TaskObjective.point`, with vectors."""
         shapes = jax.eval_shape(self.objective.task(self.constants).init, key)
-        _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
-        point = self.objective.point(self.constants, unravel(coordinates), key, segment_key)
-        return Point(point.loss, ravel_pytree(point.derivative)[0], ravel_pytree(point.seen)[0])
+        flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+        params = unravel(coordinates.astype(flat.dtype))
+        point = self.objective.point(self.constants, params, key, segment_key)
+        derivative, seen = (_widened(ravel_pytree(part)[0]) for part in (point.derivative, point.seen))
+        return Point(_widened(point.loss), derivative, seen)
+
+
+def _widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def start_flat(

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Key
 
 from ..files import alone_in
+from ..floating import check_floating
 from ..optimizees import Optimizee, expand, load_optimizees
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
 from .card import provenance, write_card
@@ -27,6 +28,8 @@ from .teachers import Teachers
 from .validation import make_validation
 
 CHECKPOINT_SECONDS = 30.0
+
+_ARRAY_OR_CONSTANT = "make it such an array, or with eqx.field(static=True) a constant"
 
 
 @dataclass(frozen=True)
@@ -287,7 +290,8 @@ def _train(
     data_dir: str | Path | None,
     report: Callable[[Event], None],
 ) -> LearnedOptimizer:
-    create_learned(settings.optimizer, jax.random.key(0))
+    untaught = create_learned(settings.optimizer, jax.random.key(0))
+    check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}

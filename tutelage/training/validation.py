@@ -66,7 +66,7 @@ def _run(mesh: Mesh, final_point: bool) -> Callable:
         def from_start(key):
             start = start_rollout(optimizer, optimizee, key)
             initial = optimizee.loss(start.params, optimizee.sample(key))
-            state, losses = lax.fori_loop(0, num_segments, body, (start, jnp.zeros(SEGMENT_LENGTH)))
+            state, losses = lax.fori_loop(0, num_segments, body, (start, jnp.zeros(SEGMENT_LENGTH, initial.dtype)))
             final = optimizee.loss(state.params, optimizee.sample(state.key)) if final_point else losses.mean()
             return initial, final
 
