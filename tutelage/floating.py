@@ -1,8 +1,8 @@
-"""Pytrees that may hold floating-point arrays alone: parameters, and weights that are trained."""
+"""What holds floating-point arrays alone: parameters, and weights that are trained."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 
 def check_floating(tree: PyTree, what: str, otherwise: str) -> None:
@@ -20,3 +20,8 @@ def check_floating(tree: PyTree, what: str, otherwise: str) -> None:
         if kind is None or not jnp.issubdtype(kind, jnp.floating):
             at, kind = jax.tree_util.keystr(path), kind or f"a Python {type(leaf).__name__}"
             raise ValueError(f"The {what} at {at} is {kind}: only floating-point arrays can be optimized; {otherwise}.")
+
+
+def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The array in single precision, if it has less."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -61,23 +61,19 @@ def tune(
         needed = len({*tables, *_around(here)})
         report(replace(progress, finished_pairs=len(tables), total_pairs=needed))
 
-    def measure(position: int) -> None:
-        if position not in tables:
-            spec = _candidate(name, position)
-            tables[position] = evaluate(
-                [spec],
-                problem,
-                num_steps=num_steps,
-                num_seeds=num_seeds,
-                split=split,
-                store=store,
-                report=report_rate,
-            )
-
     def best_around(position: int) -> dict[str, Any]:
         near = _around(position)
         for each in near:
-            measure(each)
+            if each not in tables:
+                tables[each] = evaluate(
+                    [_candidate(name, each)],
+                    problem,
+                    num_steps=num_steps,
+                    num_seeds=num_seeds,
+                    split=split,
+                    store=store,
+                    report=report_rate,
+                )
         # among all so far, so that the order of two never turns round
         rows = [summarize(tables[each]).row(0, named=True) | {"position": each} for each in sorted(tables)]
         return next(row for row in lowest_first(rows) if row["position"] in near)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from ..evaluation import compare_final, final_log_losses, lowest_first, summarize
+from ..evaluation import compare_final, final_log_losses, last_windows, lowest_first, summarize
 from .experiment import Claim, Experiment
 
 Outcome = Literal["holds", "does not hold", "undecided", "unfinished"]
@@ -34,7 +34,7 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
         table: with the columns of `evaluate`.
         training_steps: of each taught optimizer, the optimizee steps of its training.
     """
-    verdicts = []
+    windows, verdicts = last_windows(table), []
     for claim in experiment.claims:
         if claim.measure == "training steps":
             missing = _missing(claim, training_steps)
@@ -43,7 +43,7 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
         for problem in table["optimizee"].unique(maintain_order=True):
             if claim.on and problem in set(experiment.on) - set(claim.on):  # one that stands in for all is in neither
                 continue
-            there = table.filter(optimizee=problem)
+            there = windows.filter(optimizee=problem)
             missing = _missing(claim, set(there["optimizer"]), problem)
             verdicts.append(missing or _final_loss(claim, problem, there))
     return verdicts
@@ -60,9 +60,9 @@ def _training_steps(claim: Claim, steps: Mapping[str, int]) -> Verdict:
     return Verdict(claim, None, measured, "holds" if more / fewer >= claim.factor else "does not hold")
 
 
-def _final_loss(claim: Claim, problem: str, table: pl.DataFrame) -> Verdict:
-    ranked = lowest_first(summarize(table.filter(pl.col("optimizer").is_in(claim.worse))).to_dicts())
+def _final_loss(claim: Claim, problem: str, windows: pl.DataFrame) -> Verdict:
+    ranked = lowest_first(summarize(windows.filter(pl.col("optimizer").is_in(claim.worse))).to_dicts())
     worse = ranked[0]["optimizer"]
     versus = f"{claim.better} against {worse}: " if len(claim.worse) > 1 else ""
-    comparison = compare_final(final_log_losses(table), claim.better, worse)
+    comparison = compare_final(final_log_losses(windows), claim.better, worse)
     return Verdict(claim, problem, versus + comparison.measured, _OUTCOMES[comparison.ends_lower])

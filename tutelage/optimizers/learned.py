@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..floating import widened
 
 State = Any
 
@@ -89,5 +90,5 @@ class CoordinatewiseOptimizer(LearnedOptimizer):
         if not jax.tree.leaves(grads):
             return grads, state
         flat, unravel = ravel_pytree(grads)
-        updates, state = self.step(flat.astype(jnp.float32) if flat.dtype.itemsize < 4 else flat, state)
+        updates, state = self.step(widened(flat), state)
         return unravel(updates.astype(flat.dtype)), state

@@ -6,6 +6,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from ..floating import widened
 from .augmentation import Constants
 from .objective import Point, TaskObjective
 from .parallel import COORDINATES, CoordinateShard
@@ -20,7 +21,7 @@ class FlatTask:
 
     def init(self, key: PRNGKeyArray) -> Float[Array, " coordinates"]:
         """A fresh start."""
-        return _widened(ravel_pytree(self.objective.task(self.constants).init(key))[0])
+        return widened(ravel_pytree(self.objective.task(self.constants).init(key))[0])
 
     def point(self, coordinates: Float[Array, " coordinates"], key: PRNGKeyArray, segment_key: PRNGKeyArray) -> Point:
         """As `TaskObjective.point`, with vectors."""
@@ -28,12 +29,8 @@ class FlatTask:
         flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
         params = unravel(coordinates.astype(flat.dtype))
         point = self.objective.point(self.constants, params, key, segment_key)
-        derivative, seen = (_widened(ravel_pytree(part)[0]) for part in (point.derivative, point.seen))
-        return Point(_widened(point.loss), derivative, seen)
-
-
-def _widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        derivative, seen = (widened(ravel_pytree(part)[0]) for part in (point.derivative, point.seen))
+        return Point(widened(point.loss), derivative, seen)
 
 
 def start_flat(
