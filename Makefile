@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One host device per core: tasks, seeds and blocks of coordinates are spread over devices.
 export JAX_NUM_CPU_DEVICES ?= $(shell nproc 2>/dev/null || echo 1)
+# Python compiles once what gets imported, even where it is told not to: tests start many processes, 4 s dearer each.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint benchmark clean
 
