@@ -86,10 +86,34 @@ def test_settings_of_training(tmp_path):
         (HEAD + TAUGHT + CLAIM, 'no optimizer in this experiment "adam"'),
         (HEAD + TAUGHT + CLAIM.replace("says", "said"), 'no setting of a claim called "said"'),
         (HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\non = "bowl"'), 'no optimizee in this experiment "bowl"'),
-        (HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\nmeasure = "loss"'), 'no measure of a claim "loss"'),
-        (HEAD + "taught = 3\n", r"mine.toml: taught is a table of settings, not 3\."),
+        (
+            HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\nmeasure = "loss"'),
+            "measure of a claim is one of final loss, training steps, not",
+        ),
+        (HEAD + "taught = 3\n", r"mine.toml: taught of an experiment is of type dict, not 3\."),
         (HEAD + '[taught]\na = "rnnprop"\n', "the training of a is a table of settings, not 'rnnprop'"),
         ("claims = [3]\n" + HEAD + TAUGHT, r"a claim is a table of settings, not 3\."),
+        (HEAD.replace('"t"', "3") + TAUGHT, r"title of an experiment is of type str, not 3\."),
+        (HEAD.replace('"mlp-digits"', '["bowl", 3]') + TAUGHT, r"on of an experiment is of type str \| list"),
+        (HEAD + TAUGHT.replace('"rnnprop"', "1.5"), r"optimizer of the training of a is of type str, not 1\.5"),
+        (
+            HEAD + TAUGHT.replace(" }", ", num_tasks = 1.5 }"),
+            "num_tasks of the training of a is of type int",
+        ),
+        (HEAD + TAUGHT.replace(" }", ", unroll = '100' }"), "unroll of the training of a is of type int, not '100'"),
+        (
+            HEAD + TAUGHT.replace(" }", ", until = [20, 10] }"),
+            "until of a is rising numbers of epochs, at least",
+        ),
+        (HEAD + TAUGHT + "[tuned]\nadam = 0.1\n", "tuned of an experiment is of type dict.str, str., not"),
+        (HEAD + TAUGHT + "[published.a]\nmlp-digits = '-3'\n", "published of an experiment is of type dict"),
+        (HEAD + TAUGHT + CLAIM.replace('"adam"', '"a"\nfactor = "2"'), "factor of a claim is of type float, not '2'"),
+        (HEAD + TAUGHT + CLAIM.replace('"adam"', "[]"), 'The claim "s" needs an optimizer in `worse`'),
+        (HEAD + TAUGHT + "[published.a]\nbowl = 1.0\n", 'no optimizee in this experiment "bowl"'),
+        (
+            HEAD + TAUGHT + '[tuned]\nadam = "adam"\n' + CLAIM + 'measure = "training steps"\n',
+            'no taught optimizer in this experiment "adam"',
+        ),
     ],
 )
 def test_what_describes_no_experiment_is_refused(tmp_path, text, message):

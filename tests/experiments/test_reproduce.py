@@ -230,6 +230,15 @@ def test_an_interrupted_part_is_of_the_machine_that_computed_some_of_it(tmp_path
     assert Machines(place).of(part) == ["here"]
 
 
+def test_workers_take_the_devices_that_a_user_lets_be_seen(monkeypatch):
+    for seen, taken in ((None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"]), ("", ["", "", ""])):
+        if seen is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+        assert [campaign._visible_device(number, 2) for number in range(3)] == taken
+
+
 def test_one_campaign_at_a_time(tmp_path):
     with alone_in(tmp_path, "campaign"), pytest.raises(BlockingIOError, match="wait for it, or name another"):
         run_parts([], Place(tmp_path), DEVICES, 1)

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import textwrap
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
+import tomli_w
 
 from tests.problems import Linear, Quadratic
 from tutelage.files import alone_in
@@ -30,10 +33,12 @@ from tutelage.training import (
     train,
     trainer,
 )
+from tutelage.training.augmentation import Augmentation
 from tutelage.training.epoch import make_epoch
 from tutelage.training.imitation import BlockwiseImitation
 from tutelage.training.parallel import training_mesh
 from tutelage.training.teachers import Teachers
+from tutelage.training.technique import RandomLengths, SelfImprovingSettings
 from tutelage.training.unroll import BlockwiseUnroll
 from tutelage.training.validation import make_validation
 
@@ -160,6 +165,54 @@ def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_p
     (tmp_path / "config.toml").write_text("seed = 1")
     with pytest.raises(ValueError, match="not a complete training configuration"):
         train(tmp_path, resume=True)
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Without the tests' own checks of types, which come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize(
+    ("edited", "message"),
+    [
+        ({"seed": 1.5}, r"config.toml is not a complete training configuration \(seed is of type int, not 1.5"),
+        ({"seed": -1}, "seed must be from 0 to 4294967295, not -1"),
+        ({"num_tasks": 2.0}, "num_tasks is of type int, not 2.0"),
+        ({"on": "bowl"}, "on is a tuple of at least one optimizee"),
+        ({"on": ["bowl", 3]}, "on is of type tuple.str, .*, not .'bowl', 3."),
+        ({"objective": "product"}, "objective is one of sum, log, not 'product'"),
+        ({"gradient_clip": float("nan")}, "gradient_clip must be greater than 0, not nan"),
+        ({"technique": 3}, "not a complete training configuration"),
+        ({"technique": {"schedule": {"period": "3"}}}, "not a complete training configuration"),
+    ],
+)
+def test_settings_that_were_edited_wrongly_are_named(tmp_path, edited, message):
+    CONFIG.save(tmp_path / "config.toml")
+    table = tomllib.loads((tmp_path / "config.toml").read_text())
+    (tmp_path / "config.toml").write_text(tomli_w.dumps(table | edited))
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, resume=True)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        (Schedule, {"unroll_lengths": (40,), "validation_lengths": (40,), "period": "3"}, "period is of type int"),
+        (ImitationSettings, {"ratios": (0.5, "1")}, "ratios is of type tuple.float, ..."),
+        (SelfImprovingSettings, {"start_probability": float("nan")}, "start probability is from 0 to 1, not nan"),
+        (Augmentation, {"random_scaling": float("nan")}, "random scaling is 0 or more, not nan"),
+        (RandomLengths, {"length_scale": float("nan")}, "greater than 0"),
+        (Technique, {"schedule": SCHEDULE, "imitation": 0.5}, r"imitation is of type .*ImitationSettings \| None"),
+    ],
+)
+def test_parts_of_a_technique_are_of_their_types(kind, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**wrong)
 
 
 def test_a_finished_run_resumes_to_its_end(undisturbed):

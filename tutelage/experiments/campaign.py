@@ -194,11 +194,15 @@ def _start_worker(places: Any, num_workers: int, num_devices: int, events: Any, 
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[number::num_workers] or cores)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    devices = visible if visible != [""] else [str(index) for index in range(num_devices)]
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = _visible_device(number, num_devices)
     if num_workers > num_devices:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+
+
+def _visible_device(number: int, num_devices: int) -> str:
+    """The GPU of a worker; none where the user lets none be seen, by an empty CUDA_VISIBLE_DEVICES."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(num_devices)))).split(",")
+    return visible[number % len(visible)]
 
 
 def _run_part(part: Part, place: Place, machine: str) -> Any:

@@ -50,7 +50,7 @@ def judge_claims(experiment: Experiment, table: pl.DataFrame, training_steps: Ma
 
 
 def _missing(claim: Claim, there: Collection[str], problem: str | None = None) -> Verdict | None:
-    missing = [name for name in (claim.better, *claim.worse) if name not in there]
+    missing = [name for name in claim.names if name not in there]
     return Verdict(claim, problem, f"without {', '.join(missing)} so far", "unfinished") if missing else None
 
 

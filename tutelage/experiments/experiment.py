@@ -15,7 +15,11 @@ Measure = Literal["final loss", "training steps"]
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that a table can bear out or not."""
+    """A sentence that a table can bear out or not.
+
+    Raises:
+        ValueError: nothing is said to be worse.
+    """
 
     says: str
     better: str
@@ -27,6 +31,15 @@ class Claim:
     """For training steps: so many times fewer."""
     on: tuple[str, ...] = ()
     """Optimizees; without any, all of the experiment."""
+
+    def __post_init__(self):
+        if not self.worse:
+            raise ValueError(f'The claim "{self.says}" needs an optimizer in `worse`.')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all the optimizers that it is on."""
+        return (self.better, *self.worse)
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,12 @@ class Experiment:
             check_optimizee_name(problem)
         for optimizer in self.tuned.values():
             check_tunable(with_steps(optimizer, 1))
-        named = {name for claim in self.claims for name in (claim.better, *claim.worse)} | set(self.published)
+        named = {name for claim in self.claims for name in claim.names} | set(self.published)
         _check("optimizer in this experiment", named, (*self.taught, *self.tuned))
-        _check("optimizee in this experiment", {name for claim in self.claims for name in claim.on}, self.on)
+        trained = {name for claim in self.claims if claim.measure == "training steps" for name in claim.names}
+        _check("taught optimizer in this experiment", trained, self.taught)
+        there = [claim.on for claim in self.claims] + [tuple(values) for values in self.published.values()]
+        _check("optimizee in this experiment", {name for names in there for name in names}, self.on)
 
     @property
     def heading(self) -> str:

@@ -1,27 +1,43 @@
 """Experiments as files: the paper's and what goes beyond it in `figures/`, and one's own."""
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..naming import unknown_name
 from ..optimizees import expand
+from ..settings import check_type
 from ..training import TrainingConfig, recipe
+from ..training.technique import Variant
 from ..weights import find_weights
 from .experiment import Claim, Experiment, Measure
 
 FIGURES = files(__name__.rpartition(".")[0]) / "figures"
 SUFFIX = ".toml"
-_KEYS = ("title", "paper", "on", "taught", "tuned", "published", "claims")
-_MEASURES = get_args(Measure)
-_CLAIM_KEYS = tuple(field.name for field in fields(Claim))
-_TAUGHT_KEYS = (
-    *(field.name for field in fields(TrainingConfig) if field.name != "technique"),
-    *("technique", "variant", "validate_after", "unroll", "until"),
-)
+_Names = str | list[str]
+_KEYS = {
+    "title": str,
+    "paper": str,
+    "on": _Names,
+    "taught": dict,
+    "tuned": dict[str, str],
+    "published": dict[str, dict[str, float]],
+    "claims": list,
+}
+_CLAIM_KEYS = {"says": str, "better": str, "worse": _Names, "measure": Measure, "factor": float, "on": _Names}
+_TAUGHT_KEYS = {field.name: field.type for field in fields(TrainingConfig)} | {
+    "on": _Names,
+    "technique": str,
+    "variant": Variant,
+    "validate_on": _Names,
+    "validate_after": int,
+    "unroll": int,
+    "until": list[int],
+}
+_LIKE_KEYS = {"like": str}
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -58,8 +74,6 @@ def _parse(name: str, text: str) -> Experiment:
     _check_keys("an experiment", table, _KEYS, required=("title", "on", "taught"))
     taught: dict[str, TrainingConfig] = {}
     continues: dict[str, str] = {}
-    for key in ("taught", "tuned", "published"):
-        _check_table(key, table.get(key, {}))
     for taught_name, settings in table.pop("taught").items():
         configs, before = _taught(taught_name, settings), None
         taught |= configs
@@ -74,16 +88,14 @@ def _parse(name: str, text: str) -> Experiment:
 
 def _claim(claim: Any) -> Claim:
     _check_keys("a claim", claim, _CLAIM_KEYS, required=("says", "better", "worse"))
-    if claim.get("measure", _MEASURES[0]) not in _MEASURES:
-        raise unknown_name("measure of a claim", claim["measure"], _MEASURES)
-    claim |= {"worse": _names(claim["worse"]), "on": expand(_names(claim.get("on", ())))}
+    claim |= {"worse": _names(claim["worse"]), "on": expand(_names(claim.get("on", [])))}
     return Claim(**claim)
 
 
 def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
     """Training runs by name: one with the settings of a taught optimizer, or what `_configs` makes of them."""
     where = f"the training of {name}"
-    _check_keys(where, settings, ("like", *_TAUGHT_KEYS), required=())
+    _check_keys(where, settings, _LIKE_KEYS | _TAUGHT_KEYS, required=())
     if "like" not in settings:
         _check_keys(where, settings, _TAUGHT_KEYS, required=("optimizer", "technique"))
         return _configs(name, **settings)
@@ -113,24 +125,24 @@ def _configs(
         config = replace(config, technique=replace(config.technique, schedule=schedule))
     if until is None:
         return {name: config}
+    if not until or until != sorted(set(until)):
+        raise ValueError(f"until of {name} is rising numbers of epochs, at least one, not {until}.")
     return {f"{name}-{epochs}": replace(config, max_epochs=epochs) for epochs in until}
 
 
-def _names(given: Any) -> tuple[str, ...]:
+def _names(given: _Names) -> tuple[str, ...]:
     """One name or several."""
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _check_table(where: str, table: Any) -> None:
+def _check_keys(where: str, table: Any, known: Mapping[str, Any], required: Collection[str]) -> None:
+    """Nothing, if it is a table of settings that are known and of their types, and the required ones are there."""
     if not isinstance(table, dict):
         raise ValueError(f"{where} is a table of settings, not {table!r}.")
-
-
-def _check_keys(where: str, table: Any, known: Collection[str], required: Collection[str]) -> None:
-    _check_table(where, table)
-    for key in table:
+    for key, value in table.items():
         if key not in known:
             raise unknown_name(f"setting of {where} called", key, known)
+        check_type(f"{key} of {where}", value, known[key])
     for key in required:
         if key not in table:
             raise ValueError(f"{where} needs {key}.")

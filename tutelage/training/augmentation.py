@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..optimizees import Batch, Optimizee, Params
+from ..settings import check_fields
 
 CONVEX_COORDINATES = 20
 CONVEX_RANGE = 1.0
@@ -27,9 +28,10 @@ class Augmentation:
     """Factor of the optimizee's start; L2O-Scale as released starts from 100 times σ = 0.01."""
 
     def __post_init__(self):
-        if self.random_scaling < 0:
+        check_fields(self)
+        if not self.random_scaling >= 0:
             raise ValueError(f"The range of random scaling is 0 or more, not {self.random_scaling}.")
-        if self.start_scale <= 0:
+        if not self.start_scale > 0:
             raise ValueError(f"The scale of the start is greater than 0, not {self.start_scale}.")
 
     def draw(self, optimizee: Optimizee, key: PRNGKeyArray) -> "Constants":

@@ -9,6 +9,7 @@ import tomli_w
 
 from ..files import write_text
 from ..optimizers import load_weights, parse_hand_designed
+from ..settings import check_fields
 from .augmentation import Augmentation
 from .curriculum import Schedule
 from .objective import SEGMENT_LENGTH, ObjectiveSettings
@@ -60,16 +61,16 @@ class TrainingConfig:
         ):
             if isinstance(given, str) or not given:
                 raise ValueError(f'{name} is a tuple of at least one optimizee, as in ("mlp-orig",).')
+        check_fields(self)
         positive = ("num_tasks", "num_validation", "perturbation", "gradient_clip", "elementwise_clip", "max_epochs")
         for name in positive:
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0, not {value}.")
+        if not 0 <= self.seed < 2**32:  # of a larger number JAX takes the last 32 bits, without a word
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}.")
         if self.objective_batches < 0:
             raise ValueError(f"objective_batches must be 0 or more, not {self.objective_batches}.")
-        for name, choices in (("objective", ("sum", "log")), ("estimator", ("backpropagation", "es", "pes"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f'{name} is one of {", ".join(choices)}, not "{getattr(self, name)}".')
         if self.second_derivatives and self.estimator != "backpropagation":
             raise ValueError(
                 f"{self.estimator} does not differentiate, so second derivatives make no difference: leave one out."
@@ -105,7 +106,7 @@ class TrainingConfig:
         """
         try:
             return TrainingConfig.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, TypeError, KeyError, UnicodeDecodeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} is not a complete training configuration ({error}).") from error
 
     @staticmethod

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from ..settings import check_fields
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -27,6 +29,7 @@ class Schedule:
     """Whether a stage that improved on nothing ends training (paper) or goes on until it improves (as released)."""
 
     def __post_init__(self):
+        check_fields(self)
         if not self.unroll_lengths or len(self.unroll_lengths) != len(self.validation_lengths):
             raise ValueError("A schedule needs as many validation lengths as unroll lengths, at least one.")
         for length in (*self.unroll_lengths, *self.validation_lengths):

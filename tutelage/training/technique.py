@@ -1,12 +1,13 @@
 """Training techniques as data, and the named presets of the paper."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 import jax
 from jaxtyping import PRNGKeyArray
 
+from ..settings import check_fields
 from .augmentation import Augmentation
 from .curriculum import Schedule
 
@@ -32,6 +33,7 @@ class ImitationSettings:
     """Whether imitation keeps meta-optimizer moments of its own."""
 
     def __post_init__(self):
+        check_fields(self)
         if not self.ratios or not all(0 <= ratio <= 1 for ratio in self.ratios):
             raise ValueError("Imitation ratios are probabilities from 0 to 1, at least one.")
         if not self.teachers:
@@ -53,6 +55,7 @@ class SelfImprovingSettings:
     """Epochs over which that probability grows to 1, linearly."""
 
     def __post_init__(self):
+        check_fields(self)
         if not 0 <= self.start_probability <= 1:
             raise ValueError(f"The start probability is from 0 to 1, not {self.start_probability}.")
         if self.epochs < 1 or not self.teachers:
@@ -75,7 +78,8 @@ class RandomLengths:
     length_least: int = 10
 
     def __post_init__(self):
-        if min(self.segments_scale, self.segments_least, self.length_scale, self.length_least) <= 0:
+        check_fields(self)
+        if not all(number > 0 for number in astuple(self)):
             raise ValueError("Scales and least values of random lengths are greater than 0.")
 
     @property
@@ -104,6 +108,7 @@ class Technique:
     """Validate by one batch at the final point (as released) instead of the mean over the last 20 steps."""
 
     def __post_init__(self):
+        check_fields(self)
         if self.random_lengths and len(self.schedule.unroll_lengths) > 1:
             raise ValueError("A curriculum and random lengths both say how long to unroll: choose one of them.")
         if self.self_improving and self.imitation and min(self.imitation.ratios) == 1:
