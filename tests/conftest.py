@@ -8,6 +8,7 @@ from tests.compiling import NOTHING
 os.environ.setdefault("XLA_FLAGS", NOTHING)
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -53,6 +54,12 @@ def cifar10():
 def double_precision():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked_types(monkeypatch):
+    """As users have it: the tests' own checks of types come before any other."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import polars as pl
@@ -228,8 +227,10 @@ def test_names_and_what_they_name_in_one_dictionary():
         tutelage.evaluate(mixed, {"all": "small-problems"}, num_steps=100)
 
 
-def test_what_is_no_optimizer_is_told_of(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_of_another_type_is_told_of():
+    with pytest.raises(ValueError, match=r"The number of steps must be an integer, not 1000\.0"):
+        tutelage.evaluate(["tutelage-1"], ["mlp-digits"], num_steps=1e3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="a dictionary of optimizers by name"):
         tutelage.evaluate([SGD], ["mlp-digits"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="a dictionary of optimizees by name"):

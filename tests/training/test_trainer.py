@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -167,15 +166,7 @@ def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_p
         train(tmp_path, resume=True)
 
 
-@pytest.fixture
-def as_users_have_it():
-    """Without the tests' own checks of types, which come first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("edited", "message"),
     [
@@ -198,7 +189,7 @@ def test_settings_that_were_edited_wrongly_are_named(tmp_path, edited, message):
         train(tmp_path, resume=True)
 
 
-@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [

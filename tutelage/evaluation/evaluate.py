@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ def check_numbers(num_steps: int, num_seeds: int) -> None:
     Raises:
         ValueError: it cannot.
     """
+    for what, number in (("steps", num_steps), ("seeds", num_seeds)):
+        if not isinstance(number, Integral):  # as 1e4 is none
+            raise ValueError(f"The number of {what} must be an integer, not {number!r}.")
     if num_steps < WINDOW or num_steps % WINDOW:
         raise ValueError(f"The number of steps must be a multiple of {WINDOW}, not {num_steps}.")
     if num_seeds < 1:
