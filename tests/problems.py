@@ -33,6 +33,17 @@ class Quadratic(Optimizee):
         return 0.5 * jnp.sum((flat - self.center) ** 2) + batch @ flat
 
 
+class Branching(Quadratic):
+    """What JAX cannot compile."""
+
+    def loss(self, params, batch):
+        return super().loss(params, batch) if params["a"][0] > 0 else jnp.float32(0)
+
+
+def branching(split):
+    return Branching(jnp.zeros(7))
+
+
 class Prescribed(Optimizee):
     """The oracle's 6-4-3 sigmoid MLP: a fixed start, and the recorded batch that the key numbers."""
 

@@ -192,9 +192,15 @@ def test_a_report_is_known_to_be_on_another_training_run(tmp_path, monkeypatch):
 def test_a_failing_part_does_not_take_the_others_along(tmp_path):
     place = Place(tmp_path)
     good = Baseline("sgd", "sgd", "mlp-digits", 100, 1, 1)
-    bad = Baseline("other", "sgd", "no-such-problem", 100, 1, 1)
-    with pytest.raises(PartsFailedError, match=r"1 of 2 parts failed .*no-such-problem.*The same command tries"):
-        run_parts([bad, good], place, DEVICES, 1)
+    unknown = Baseline("other", "sgd", "no-such-problem", 100, 1, 1)
+    of_ones_own = Baseline("own", "sgd", "tests.problems:branching", 100, 1, 1)
+    said = (
+        r"2 of 3 parts failed .*no-such-problem.*; own on .*: TracerBoolConversionError in .*problems.py, line \d+: .*"
+    )
+    with pytest.raises(
+        PartsFailedError, match=f"{said}traced array.*: the others are finished.*The same command tries"
+    ):
+        run_parts([unknown, of_ones_own, good], place, DEVICES, 1)
     assert len(list((tmp_path / "evaluations").iterdir())) >= 5  # as many rates as a search must try
     seen, kept = [], []
     results = run_parts(

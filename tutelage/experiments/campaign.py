@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,7 @@ from typing import Any
 import jax
 
 from ..files import alone_in, make_folder
+from ..optimizees import DataError
 from .devices import Devices
 from .estimate import Estimate
 from .machines import Machines
@@ -214,4 +216,16 @@ def _run_part(part: Part, place: Place, machine: str) -> Any:
             raise KeyboardInterrupt
         _events.put((part, share, where))
 
-    return part.run(place, advance)
+    try:
+        return part.run(place, advance)
+    except Exception as error:  # told in words, as those of JAX do not survive the way to another process
+        raise RuntimeError(_in_words(part, error)) from error
+
+
+def _in_words(part: Part, error: Exception) -> str:
+    """What to tell of an error; also where it was, if it is none of ours, as one of a user's own optimizee."""
+    if isinstance(error, ValueError | OSError | DataError):
+        return f"{error}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    what, _, _ = f"{error}".partition("\n")
+    return f"{part.title}: {type(error).__name__} in {where.filename}, line {where.lineno}: {what}"
