@@ -70,6 +70,7 @@ def test_settings_of_training(tmp_path):
         (HEAD.replace("digits", "digit") + TAUGHT, 'no optimizee "mlp-digit"; did you mean mlp-digits'),
         (HEAD + TAUGHT.replace("rnnprop", "rnnpro"), 'no learned optimizer "rnnpro"; did you mean rnnprop'),
         (HEAD + TAUGHT.replace("rnnprop", "nowhere:create"), "cannot be imported"),
+        (HEAD + TAUGHT.replace("a =", '"../a" ='), r'"\.\./a" is to be part of a folder'),
         (HEAD + TAUGHT.replace("plain", "plane"), 'no technique "plane"'),
         (HEAD + TAUGHT.replace("technique", "techniq"), 'no setting of the training of a called "techniq"'),
         (HEAD + TAUGHT.replace(', technique = "plain"', ""), "the training of a needs technique"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from ..evaluation import check_tunable
@@ -70,7 +71,9 @@ class Experiment:
             raise ValueError("An experiment needs an optimizee in `on` and an optimizer in [taught].")
         if both := self.taught.keys() & self.tuned.keys():
             raise ValueError(f'There are two optimizers called "{min(both)}": one is taught, one is tuned.')
-        for config in self.taught.values():
+        for name, config in self.taught.items():
+            if name != Path(name).name:
+                raise ValueError(f'"{name}" is to be part of a folder\'s name: call it otherwise, without slashes.')
             find_architecture(config.optimizer)
         for problem in (*self.on, *expand([name for config in self.taught.values() for name in config.optimizees])):
             check_optimizee_name(problem)
