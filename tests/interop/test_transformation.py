@@ -189,6 +189,8 @@ def test_mistakes_are_named(name):
         optimizer.init({"n": jnp.arange(3)})
     with pytest.raises(ValueError, match="did you mean rnnprop"):
         tutelage.load("rnnpropp")
+    with pytest.raises(ValueError, match="state_dtype is a floating-point type"):
+        tutelage.load(name, state_dtype=jnp.int32)
 
 
 def test_many_leaves_and_one_large_one_are_one_batch():

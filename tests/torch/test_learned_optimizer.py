@@ -222,13 +222,21 @@ def test_lr_that_looks_like_a_learning_rate_is_warned_of_and_one_below_0_refused
         optimizer = LearnedOptimizer(params[:1], ONE, lr=1e-3)
     with pytest.warns(UserWarning, match="no learning rate here"):
         optimizer.add_param_group({"params": params[1:2], "lr": torch.tensor(1e-2)})
-    with pytest.raises(ValueError, match="0 or more, not"):
-        optimizer.add_param_group({"params": params[2:], "lr": -0.5})
+    for lr in (-0.5, float("nan")):
+        with pytest.raises(ValueError, match="0 or more, not"):
+            optimizer.add_param_group({"params": params[2:], "lr": lr})
     optimizer.add_param_group({"params": params[2:], "lr": 0.0})
     before = values(params)
     train(params, optimizer, steps=1)
     assert_equal(params[2:], before[2:])
     assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1, len(params) - 2]
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("dtype", [torch.int32, "bfloat16"])
+def test_a_state_of_another_kind_than_floating_point_is_refused(dtype):
+    with pytest.raises(ValueError, match="state_dtype is a floating-point type"):
+        LearnedOptimizer(parameters(), ONE, state_dtype=dtype)
 
 
 @pytest.mark.parametrize(

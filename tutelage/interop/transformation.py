@@ -49,8 +49,8 @@ def load(
 
     Raises:
         FileNotFoundError: nothing is there.
-        ValueError: an unknown name, what is there is damaged or something else, or a schedule without a number of
-            steps or the other way round.
+        ValueError: an unknown name, what is there is damaged or something else, a schedule without a number of steps
+            or the other way round, or a `state_dtype` that is not floating-point.
     """
     learned = load_learned(name_or_path)
     check_num_steps(name_or_path, learned.scheduled, num_steps)
@@ -64,6 +64,8 @@ def as_transformation(
     optimizer: LearnedOptimizer, state_dtype: DTypeLike = jnp.float32
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer as a pair of functions that close over its weights; see `load`."""
+    if not jnp.issubdtype(state_dtype, jnp.floating):
+        raise ValueError(f"state_dtype is a floating-point type, as jnp.bfloat16 is one, not {state_dtype!r}.")
 
     def stored(state: PyTree) -> PyTree:
         # A single number takes no memory, and a counter of steps, say, needs all its digits.

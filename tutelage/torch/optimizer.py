@@ -49,8 +49,11 @@ class LearnedOptimizer(torch.optim.Optimizer):
         Raises:
             FileNotFoundError: nothing is there.
             ValueError: an unknown name, what is there is damaged or something else, a schedule without a number of
-                steps or the other way round, parameters that are none, or an `lr` below 0.
+                steps or the other way round, parameters that are none, an `lr` below 0, or a `state_dtype` that is not
+                floating-point.
         """
+        if not (isinstance(state_dtype, torch.dtype) and state_dtype.is_floating_point):
+            raise ValueError(f"state_dtype is a floating-point type, as torch.bfloat16 is one, not {state_dtype!r}.")
         self.rule = load_rule(name_or_path, num_steps)
         self.state_dtype = state_dtype
         self._batch: Batch | None = None
@@ -70,7 +73,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         for p in group["params"]:
             if not p.is_floating_point():
                 raise ValueError(f"Only floating-point parameters can be optimized, not {p.dtype}.")
-        if group["lr"] < 0:
+        if not group["lr"] >= 0:
             raise ValueError(f"lr is a factor of the updates, 0 or more, not {group['lr']}.")
         if 0 < group["lr"] <= _LEARNING_RATE:
             warnings.warn(
