@@ -1,6 +1,7 @@
 """Hand-designed optimizers of optax, by name."""
 
 import inspect
+import math
 from typing import Any
 
 import equinox as eqx
@@ -42,7 +43,7 @@ class HandDesigned(eqx.Module):
         """`name` is one of `NAMES`; the hyperparameters are those of the optax function of that name.
 
         Raises:
-            ValueError: an unknown name or hyperparameter, or no learning rate.
+            ValueError: an unknown name or hyperparameter, an impossible number, or no learning rate.
         """
         if name not in NAMES:
             raise unknown_name("hand-designed optimizer", name, NAMES)
@@ -54,6 +55,11 @@ class HandDesigned(eqx.Module):
             )
         if "learning_rate" not in hyperparameters:
             raise ValueError(f"{name} needs a learning rate, as in {name}:learning_rate=0.01.")
+        for key, value in hyperparameters.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{key} must be a number, not {value}.")
+        if hyperparameters["learning_rate"] < 0:
+            raise ValueError(f"learning_rate must be 0 or more, not {hyperparameters['learning_rate']}.")
         if hyperparameters.get(COSINE_STEPS, 1) <= 0:
             raise ValueError(f"{COSINE_STEPS} must be greater than 0, not {hyperparameters[COSINE_STEPS]}.")
         self.name = name
