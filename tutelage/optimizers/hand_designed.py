@@ -47,7 +47,7 @@ class HandDesigned(eqx.Module):
         """
         if name not in NAMES:
             raise unknown_name("hand-designed optimizer", name, NAMES)
-        accepted = (*inspect.signature(getattr(optax, name)).parameters, COSINE_STEPS)
+        accepted = _hyperparameters(name)
         unknown = set(hyperparameters) - set(accepted)
         if unknown:
             raise ValueError(
@@ -56,8 +56,9 @@ class HandDesigned(eqx.Module):
         if "learning_rate" not in hyperparameters:
             raise ValueError(f"{name} needs a learning rate, as in {name}:learning_rate=0.01.")
         for key, value in hyperparameters.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{key} must be a number, not {value}.")
+            if isinstance(value, bool) != accepted[key] or not math.isfinite(value):
+                wanted = "true or false" if accepted[key] else "a number"
+                raise ValueError(f"{key} of {name} is {wanted}, not {value}.")
         if hyperparameters["learning_rate"] < 0:
             raise ValueError(f"learning_rate must be 0 or more, not {hyperparameters['learning_rate']}.")
         if hyperparameters.get(COSINE_STEPS, 1) <= 0:
@@ -83,6 +84,15 @@ class HandDesigned(eqx.Module):
     def update(self, grads: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
         """As in optax."""
         return optax.with_extra_args_support(self._transformation()).update(grads, state, params, **extra)
+
+
+def _hyperparameters(name: str) -> dict[str, bool]:
+    """Those of the optax function of that name, types and masks aside, and whether each is a switch."""
+    parameters = inspect.signature(getattr(optax, name)).parameters.items()
+    switches = {key: isinstance(parameter.default, bool) for key, parameter in parameters}
+    return {key: switch for key, switch in switches.items() if not key.endswith(("dtype", "mask"))} | {
+        COSINE_STEPS: False
+    }
 
 
 def _cosine(peak: Array, steps: Array) -> optax.Schedule:
