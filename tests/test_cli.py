@@ -342,6 +342,7 @@ def test_every_kind_of_training_runs_and_leaves_an_optimizer(capsys, tmp_path, t
         (["--meta-optimizer", "adam"], "needs a learning rate"),
         (["--random-scaling", "-1"], "0 or more"),
         (["--optimizer", "examples.nothing:create"], "cannot be imported"),
+        (["--optimizer", "os:getcwd"], "is to be a function of a key alone"),
         (["--optimizer", "rnn-prop"], "did you mean rnnprop"),
         (["--on", "conv-minst"], "did you mean conv-mnist"),
     ],

@@ -24,14 +24,21 @@ def source_of(name: str) -> str:
     return inspect.getsource(importlib.import_module(name.partition(":")[0]))
 
 
-def import_factory(kind: str, name: str) -> Any:
-    """What `package.module:factory` names.
+def import_factory(kind: str, name: str, takes: str) -> Any:
+    """What `package.module:factory` names: a function of one argument, `takes` in words.
 
     Raises:
-        ValueError: it cannot be imported.
+        ValueError: it cannot be imported, or cannot be called so.
     """
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f'The {kind} "{name}" cannot be imported: {error}.') from error
+    try:
+        inspect.signature(factory).bind(takes)
+    except TypeError as error:
+        raise ValueError(f'The {kind} "{name}" is to be a function of {takes} alone, and is not ({error}).') from error
+    except ValueError:
+        pass  # not written in Python, so that nothing is known
+    return factory

@@ -162,3 +162,6 @@ def test_an_optimizee_of_ones_own():
         optimizee("tests.optimizees.test_optimizees:Hyperbola")
     with pytest.raises(ValueError, match="not a tutelage Optimizee"):
         optimizee("builtins:str")
+    for name, why in (("os:path", "is not a callable"), ("os:getcwd", "too many"), ("os:link", "missing a required")):
+        with pytest.raises(ValueError, match=f'"{name}" is to be a function of the split alone, and is not .*{why}'):
+            optimizee(name)

@@ -98,7 +98,7 @@ def check_optimizee_name(name: str) -> None:
         ValueError: an unknown name, or one of your own that cannot be imported.
     """
     if is_own(name):
-        import_factory("optimizee", name)
+        _import(name)
     elif name.partition("@")[0] not in _NETWORKS and name not in _PROBLEMS:
         raise _unknown(name)
 
@@ -132,10 +132,14 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         return _PROBLEMS[name](_SEEDS[split])
     if not is_own(name):
         raise _unknown(name)
-    made = import_factory("optimizee", name)(split)
+    made = _import(name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')
     return made
+
+
+def _import(name: str) -> Callable[[Split], object]:
+    return import_factory("optimizee", name, "the split")
 
 
 def load_optimizees(names: Sequence[str], split: Split, data_dir: str | Path | None = None) -> dict[str, Optimizee]:

@@ -44,7 +44,7 @@ def find_architecture(name: str) -> Create:
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if is_own(name):
-        return import_factory("learned optimizer", name)
+        return import_factory("learned optimizer", name, "a key")
     raise unknown_name("learned optimizer", name, ARCHITECTURES)
 
 
