@@ -95,7 +95,8 @@ def test_what_is_amiss_with_an_optimizee_is_said(tmp_path, problem, sentence):
     with pytest.raises(ValueError, match=sentence):
         tutelage.rollout(momentum(None), problem("test"), jax.random.key(0), 20)
     with pytest.raises(ValueError, match=sentence):
-        train(tmp_path / "run", recipe(own(momentum), "plain", on=(own(problem),), max_epochs=1))
+        train(tmp_path / "run", recipe(own(momentum), "plain", on=(own(problem),), validate_on=("bowl",)))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("optimizer", "at"), [(python_number, r"\.rate is a Python float"), (with_network, r"\.rate")])

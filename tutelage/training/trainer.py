@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from ..evaluation import rollout
 from ..files import alone_in
 from ..floating import check_floating
 from ..optimizees import Optimizee, expand, load_optimizees
@@ -273,7 +275,7 @@ def train(
         BlockingIOError: another training is at work in the folder.
         FileExistsError: the folder is not empty, and `resume` was not asked for.
         FileNotFoundError: there is nothing to resume.
-        ValueError: settings that make no sense, or a damaged run.
+        ValueError: settings that make no sense, optimizees or weights that cannot be trained, or a damaged run.
     """
     if resume == (config is not None):
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
@@ -293,6 +295,8 @@ def _train(
     untaught = create_learned(settings.optimizer, jax.random.key(0))
     check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
+    for problem in loaded.values():  # what is amiss with one shows before a run is begun
+        eqx.filter_eval_shape(rollout, untaught, problem, jax.random.key(0), 1)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if not resume:
