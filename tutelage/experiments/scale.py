@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..naming import unknown_name
+from ..naming import is_own, unknown_name
 from ..training import Schedule, TrainingConfig
 
 ScaleName = Literal["smoke", "small", "paper"]
@@ -38,7 +38,7 @@ class Scale:
     num_validation: int | None = None
     """Fresh optimizees of a validation, at most."""
     instead: str | None = None
-    """An optimizee that takes the place of all others."""
+    """An optimizee that takes the place of all others but a user's own."""
 
     def seeds_on(self, optimizee: str) -> int:
         return min(self.seeds, self.fewer_seeds.get(optimizee, self.seeds))
@@ -50,7 +50,9 @@ class Scale:
         return self.fewer_steps.get(optimizee, self.num_steps)
 
     def optimizees(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return names if self.instead is None else (self.instead,)
+        if self.instead is None:
+            return names
+        return tuple(dict.fromkeys(name if is_own(name) else self.instead for name in names))
 
     def num_epochs(self, number: int, schedule: Schedule) -> int:
         """So many epochs, for `number` of a run with this schedule."""
