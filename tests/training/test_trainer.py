@@ -162,7 +162,7 @@ def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_p
     with pytest.raises(FileNotFoundError, match="no training run"):
         train(tmp_path, resume=True)
     (tmp_path / "config.toml").write_text("seed = 1")
-    with pytest.raises(ValueError, match="not a complete training configuration"):
+    with pytest.raises(ValueError, match="not a valid training configuration"):
         train(tmp_path, resume=True)
 
 
@@ -170,15 +170,15 @@ def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_p
 @pytest.mark.parametrize(
     ("edited", "message"),
     [
-        ({"seed": 1.5}, r"config.toml is not a complete training configuration \(seed is of type int, not 1.5"),
+        ({"seed": 1.5}, r"config.toml is not a valid training configuration \(seed is of type int, not 1.5"),
         ({"seed": -1}, "seed must be from 0 to 4294967295, not -1"),
         ({"num_tasks": 2.0}, "num_tasks is of type int, not 2.0"),
         ({"on": "bowl"}, "on is a tuple of at least one optimizee"),
         ({"on": ["bowl", 3]}, "on is of type tuple.str, .*, not .'bowl', 3."),
         ({"objective": "product"}, "objective is one of sum, log, not 'product'"),
         ({"gradient_clip": float("nan")}, "gradient_clip must be greater than 0, not nan"),
-        ({"technique": 3}, "not a complete training configuration"),
-        ({"technique": {"schedule": {"period": "3"}}}, "not a complete training configuration"),
+        ({"technique": 3}, "not a valid training configuration"),
+        ({"technique": {"schedule": {"period": "3"}}}, "not a valid training configuration"),
     ],
 )
 def test_settings_that_were_edited_wrongly_are_named(tmp_path, edited, message):

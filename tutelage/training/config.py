@@ -107,7 +107,7 @@ class TrainingConfig:
         try:
             return TrainingConfig.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is not a complete training configuration ({error}).") from error
+            raise ValueError(f"{path} is not a valid training configuration ({error}).") from error
 
     @staticmethod
     def of_weights(path: Path) -> "TrainingConfig":
