@@ -20,9 +20,6 @@ from ..training import TrainingConfig
 from ..training.config import without_none
 from ..zoo import zoo_weights
 
-_SEARCHED_AFTER = {"nas-cifar": 1_000}
-"""Steps after which learning rates were searched, where fewer than those they are judged after."""
-
 _CARD = """# {name}
 
 {architecture}, taught on {on}: {epochs:,} epochs, {inner_steps:,} steps of optimizees, {minutes}
@@ -146,9 +143,7 @@ class _Beside:
 
     @property
     def described(self) -> str:
-        searched = _SEARCHED_AFTER.get(self.best["optimizee"], self.best["steps"])
-        shorter = f", searched after {searched:,} steps" if searched < self.best["steps"] else ""
-        return f"{describe(self.best)} ({self.best['optimizer']}{shorter})"
+        return f"{describe(self.best)} ({self.best['optimizer']})"
 
     @property
     def verdict(self) -> str:
