@@ -201,6 +201,13 @@ def test_a_failing_part_does_not_take_the_others_along(tmp_path):
         PartsFailedError, match=f"{said}traced array.*: the others are finished.*The same command tries"
     ):
         run_parts([unknown, of_ones_own, good], place, DEVICES, 1)
+    try:
+        int("own")
+    except ValueError as error:
+        told = campaign._in_words(good, error)
+    assert re.fullmatch(
+        r"sgd on mlp-digits: ValueError in .*test_reproduce.py, line \d+: invalid literal .* 'own'", told
+    )
     assert len(list((tmp_path / "evaluations").iterdir())) >= 5  # as many rates as a search must try
     seen, kept = [], []
     results = run_parts(

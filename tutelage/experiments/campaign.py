@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -224,8 +225,9 @@ def _run_part(part: Part, place: Place, machine: str) -> Any:
 
 def _in_words(part: Part, error: Exception) -> str:
     """What to tell of an error; also where it was, if it is none of ours, as one of a user's own optimizee."""
-    if isinstance(error, ValueError | OSError | DataError):
-        return f"{error}"
     where = traceback.extract_tb(error.__traceback__)[-1]
+    is_ours = isinstance(error, ValueError) and Path(where.filename).is_relative_to(Path(__file__).parents[1])
+    if is_ours or isinstance(error, OSError | DataError):
+        return f"{error}"
     what, _, _ = f"{error}".partition("\n")
     return f"{part.title}: {type(error).__name__} in {where.filename}, line {where.lineno}: {what}"
