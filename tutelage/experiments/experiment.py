@@ -83,8 +83,9 @@ class Experiment:
         _check("optimizer in this experiment", named, (*self.taught, *self.tuned))
         trained = {name for claim in self.claims if claim.measure == "training steps" for name in claim.names}
         _check("taught optimizer in this experiment", trained, self.taught)
-        there = [claim.on for claim in self.claims] + [tuple(values) for values in self.published.values()]
-        _check("optimizee in this experiment", {name for names in there for name in names}, self.on)
+        judged = {name for claim in self.claims for name in claim.on}
+        published = {name for values in self.published.values() for name in values}
+        _check("optimizee in this experiment", judged | published, self.on)
 
     @property
     def heading(self) -> str:

@@ -89,10 +89,8 @@ class HandDesigned(eqx.Module):
 def _hyperparameters(name: str) -> dict[str, bool]:
     """Those of the optax function of that name, types and masks aside, and whether each is a switch."""
     parameters = inspect.signature(getattr(optax, name)).parameters.items()
-    switches = {key: isinstance(parameter.default, bool) for key, parameter in parameters}
-    return {key: switch for key, switch in switches.items() if not key.endswith(("dtype", "mask"))} | {
-        COSINE_STEPS: False
-    }
+    taken = {key: isinstance(p.default, bool) for key, p in parameters if not key.endswith(("dtype", "mask"))}
+    return taken | {COSINE_STEPS: False}
 
 
 def _cosine(peak: Array, steps: Array) -> optax.Schedule:

@@ -295,11 +295,11 @@ def _train(
     untaught = create_learned(settings.optimizer, jax.random.key(0))
     check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
-    for problem in loaded.values():  # what is amiss with one shows before a run is begun
-        eqx.filter_eval_shape(rollout, untaught, problem, jax.random.key(0), 1)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if not resume:
+        for problem in loaded.values():  # what is amiss with one shows before there is a folder
+            eqx.filter_eval_shape(rollout, untaught, problem, jax.random.key(0), 1)
         directory.create(settings)
     trainer = _Trainer(directory, settings, problems, validated)
     with alone_in(directory.path, "training"):
