@@ -83,6 +83,20 @@ def test_longer_runs_of_more_seeds_begin_anew_together(tmp_path):
     assert [len(progress.losses) for progress in reports] == [5] * 5
 
 
+def test_longer_runs_of_fewer_seeds_lose_nothing_of_the_others(tmp_path):
+    store, reports = EvaluationStore(tmp_path), []
+    losses(store, 200, num_seeds=5)
+    seconds = store.load(f"{fingerprint(ADAM, PROBLEM)}-0").seconds
+    losses(store, num_seeds=2)
+    kept = losses(store, 200, reports.append, num_seeds=5)
+    np.testing.assert_array_equal(kept, losses(num_steps=200, num_seeds=5))
+    assert not reports
+    np.testing.assert_allclose(store.load(f"{fingerprint(ADAM, PROBLEM)}-2").seconds, 0.6 * seconds)
+    losses(store, 300, num_seeds=3)  # of its three seeds the first two are there
+    np.testing.assert_array_equal(losses(store, 200, reports.append, num_seeds=5), kept)
+    assert not reports
+
+
 def test_the_fingerprint_sees_everything_that_determines_the_losses():
     def network(activation, pixel):
         images = np.full((20, 4), pixel, np.uint8)

@@ -92,10 +92,20 @@ def _blocks(
         if kept is not None and (kept.state or len(kept.losses) >= windows):
             seeds = range(first, first + kept.losses.shape[1])
         else:
+            if store is not None and kept is not None and kept.losses.shape[1] > num_seeds - first:
+                _set_aside(store, f"{key}-{num_seeds}", kept, num_seeds - first)
             seeds, kept = range(first, num_seeds), _NOTHING
         blocks.append(_Block(block_key, seeds, kept))
         first = seeds.stop
     return blocks
+
+
+def _set_aside(store: EvaluationStore, key: str, shorter: Kept, longer_seeds: int) -> None:
+    """Keep the further seeds of an evaluation, the first of which a longer one is to replace."""
+    there, losses = store.load(key), shorter.losses[:, longer_seeds:]
+    if there is None or len(there.losses) < len(losses):
+        share = losses.shape[1] / shorter.losses.shape[1]
+        store.save(key, Kept(losses, shorter.seconds * share, []))
 
 
 class _Progress(NamedTuple):
