@@ -154,6 +154,16 @@ def test_layers_coordinates_and_start(made, shapes, total, plain_total):
     )
 
 
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("plain", [False, True])
+def test_networks_stay_in_single_precision_in_a_program_of_double(plain):
+    for network in (ConvNet(MNIST, 1, plain), LeNet(CIFAR, plain), NASCell(CIFAR, plain)):
+        key = jax.random.key(0)
+        params = jax.eval_shape(network.init, key)
+        loss = jax.eval_shape(network.loss, params, jax.eval_shape(network.sample, key))
+        assert {leaf.dtype for leaf in jax.tree.leaves((params, loss))} == {jnp.dtype("float32")}
+
+
 def test_only_the_released_variants_cut_off_logits():
     for released, plain in ((ConvNet(MNIST, 1), ConvNet(MNIST, 1, True)), (NASCell(CIFAR), NASCell(CIFAR, True))):
         images, _ = released.sample(jax.random.key(1))

@@ -24,6 +24,14 @@ def test_weights_survive_their_file(tmp_path, name):
     assert {p.name for p in tmp_path.iterdir()} == {"x.safetensors", "y.safetensors"}
 
 
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_weights_and_states_are_single_precision_in_a_program_of_double(name):
+    optimizer = create_learned(name, jax.random.key(0))
+    state = optimizer.init({"w": np.zeros((3, 2), np.float32)})
+    assert {leaf.dtype for leaf in jax.tree.leaves((optimizer, state))} == {np.dtype("float32")}
+
+
 def test_unknown_damaged_and_foreign_files(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(FileNotFoundError, match=r"no file .*x\.safetensors"):

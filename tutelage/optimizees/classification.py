@@ -33,7 +33,7 @@ class Classification(Optimizee):
         """The network."""
 
     def sample(self, key: PRNGKeyArray) -> tuple[Float[Array, f"{BATCH_SIZE} pixels"], Int[Array, f"{BATCH_SIZE}"]]:
-        index = jax.random.randint(key, (BATCH_SIZE,), 0, self.labels.shape[0])
+        index = jax.random.randint(key, (BATCH_SIZE,), 0, self.labels.shape[0], jnp.int32)
         return self.images[index].astype(jnp.float32) * self.pixel_scale, self.labels[index]
 
     def loss(

@@ -68,8 +68,8 @@ class _ConvolutionalNetwork(Classification):
         outputs = sizes[-1]
         return Normalized(
             *_weight_and_bias(key, *sizes, random_bias=random_bias),
-            jnp.ones(outputs) if self.plain else None,
-            jnp.zeros(outputs) if self.plain or shift else None,
+            jnp.ones(outputs, jnp.float32) if self.plain else None,
+            jnp.zeros(outputs, jnp.float32) if self.plain or shift else None,
         )
 
 

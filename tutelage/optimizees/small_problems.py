@@ -146,7 +146,7 @@ class SumOfQuadratics(_OneVector):
         return self.center
 
     def sample(self, key: PRNGKeyArray) -> Int[Array, " batch"]:
-        return jax.random.randint(key, (BATCH,), 0, len(self.diagonals))
+        return jax.random.randint(key, (BATCH,), 0, len(self.diagonals), jnp.int32)
 
     def loss(self, params: Float[Array, " dimension"], batch: Int[Array, " batch"]) -> Float[Array, ""]:
         return 0.5 * jnp.mean(jnp.sum((self.diagonals[batch] * (params - self.center)) ** 2, axis=1))
@@ -179,13 +179,13 @@ class RandomClassification(Optimizee):
         input_key, teacher_key = jax.random.split(jax.random.key(seed))
         self.inputs = jax.random.normal(input_key, (examples, sizes[0]), jnp.float32)
         self.teacher = _network(teacher_key, sizes, 2.0)
-        self.labels = jnp.argmax(_logits(self.teacher, self.inputs), axis=1)
+        self.labels = jnp.argmax(_logits(self.teacher, self.inputs), axis=1).astype(jnp.int32)
 
     def init(self, key: PRNGKeyArray) -> list[tuple[Array, Array]]:
         return _network(key, self.sizes, 1.0)
 
     def sample(self, key: PRNGKeyArray) -> Int[Array, " batch"]:
-        return jax.random.randint(key, (BATCH,), 0, len(self.labels))
+        return jax.random.randint(key, (BATCH,), 0, len(self.labels), jnp.int32)
 
     def loss(self, params: list[tuple[Array, Array]], batch: Int[Array, " batch"]) -> Float[Array, ""]:
         log_probabilities = jax.nn.log_softmax(_logits(params, self.inputs[batch]))
@@ -202,7 +202,7 @@ def _network(key: PRNGKeyArray, sizes: tuple[int, ...], scale: float) -> list[tu
     """Weights normal with σ = scale / sqrt(fan-in), biases 0."""
     keys = jax.random.split(key, len(sizes))
     return [
-        (scale / a**0.5 * jax.random.normal(k, (a, b), jnp.float32), jnp.zeros(b))
+        (scale / a**0.5 * jax.random.normal(k, (a, b), jnp.float32), jnp.zeros(b, jnp.float32))
         for k, (a, b) in zip(keys, pairwise(sizes), strict=False)
     ]
 

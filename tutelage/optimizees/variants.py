@@ -63,7 +63,9 @@ class SparseGradient(_RandomlyObserved):
 
     def observe(self, gradient: Params, batch: tuple[Batch, PRNGKeyArray]) -> Params:
         inner = self.inner.observe(gradient, batch[0])
-        return self._each(inner, batch[1], lambda k, x: jnp.where(jax.random.bernoulli(k, self.kept, x.shape), x, 0.0))
+        return self._each(
+            inner, batch[1], lambda k, x: jnp.where(jax.random.bernoulli(k, jnp.float32(self.kept), x.shape), x, 0.0)
+        )
 
 
 class Rescaled(_Variant):

@@ -31,7 +31,7 @@ class GRU(eqx.Module):
             scale * jax.random.normal(gates, (2 * units, fan_in), jnp.float32),
             jnp.full(2 * units, GATE_BIAS, jnp.float32),
             scale * jax.random.normal(candidate, (units, fan_in), jnp.float32),
-            jnp.zeros(units),
+            jnp.zeros(units, jnp.float32),
         )
 
     def __call__(

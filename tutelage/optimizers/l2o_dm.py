@@ -44,7 +44,7 @@ class L2ODM(CoordinatewiseOptimizer):
             LSTM.create(first, 2, UNITS),
             LSTM.create(second, UNITS, UNITS),
             truncated_normal(readout, (UNITS,), UNITS),
-            jnp.zeros(()),
+            jnp.float32(0.0),
         )
 
     def init_coordinates(self, num_coordinates: int) -> tuple[LSTMState, LSTMState]:

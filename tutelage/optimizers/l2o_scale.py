@@ -38,7 +38,7 @@ class Affine(eqx.Module):
     def create(key: PRNGKeyArray, inputs: int, outputs: int) -> "Affine":
         """Normal with σ = 0.5 / sqrt(inputs), bias 0."""
         weight = 0.5 / inputs**0.5 * jax.random.normal(key, (outputs, inputs), jnp.float32)
-        return Affine(weight, jnp.zeros(outputs))
+        return Affine(weight, jnp.zeros(outputs, jnp.float32))
 
     def __call__(self, x: Float[Array, "inputs rows"]) -> Float[Array, "outputs rows"]:
         return self.weight @ x + self.bias[:, None]
@@ -127,7 +127,7 @@ class L2OScale(LearnedOptimizer):
             shortcut_weight=normal(1 / SCALES, 0.1 / SCALES**0.5, SCALES),
             scale_decay=Readout(normal(0.0, readout_scale(), PARAMETER_UNITS), jnp.float32(3.2)),
             input_decay=Readout(normal(0.0, readout_scale(), PARAMETER_UNITS), jnp.float32(2.2)),
-            learning_rate=Readout(jnp.zeros(PARAMETER_UNITS), jnp.float32(0.0)),
+            learning_rate=Readout(jnp.zeros(PARAMETER_UNITS, jnp.float32), jnp.float32(0.0)),
             learning_rate_momentum=jnp.float32(3.2),
             step_size_offset=jnp.float32(-1.0),
             parameter_start=uniform(PARAMETER_UNITS),

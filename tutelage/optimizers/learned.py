@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
-
-from ..floating import widened
 
 State = Any
 
@@ -64,7 +63,8 @@ class CoordinatewiseOptimizer(LearnedOptimizer):
 
     Arrays have features first and coordinates last, so that the small matrix products and the elementwise work
     run over long contiguous rows. All leaves of the parameters are one batch of coordinates. Every array of the
-    state ends with the axis of coordinates; training relies on that to work through blocks of them.
+    state ends with the axis of coordinates; training relies on that to work through blocks of them. Gradients are
+    handed over in the weights' precision, or in single precision where that is more.
     """
 
     @abstractmethod
@@ -90,5 +90,6 @@ class CoordinatewiseOptimizer(LearnedOptimizer):
         if not jax.tree.leaves(grads):
             return grads, state
         flat, unravel = ravel_pytree(grads)
-        updates, state = self.step(widened(flat), state)
+        weights = jax.tree.leaves(eqx.filter(self, eqx.is_inexact_array))
+        updates, state = self.step(flat.astype(jnp.result_type(jnp.float32, *weights)), state)
         return unravel(updates.astype(flat.dtype)), state

@@ -51,11 +51,11 @@ class RNNProp(CoordinatewiseOptimizer):
         first, second, inputs, readout = jax.random.split(key, 4)
         return RNNProp(
             truncated_normal(inputs, (UNITS, 2), 2),
-            jnp.zeros(UNITS),
+            jnp.zeros(UNITS, jnp.float32),
             LSTM.create(first, UNITS, UNITS),
             LSTM.create(second, UNITS, UNITS),
             truncated_normal(readout, (UNITS,), UNITS),
-            jnp.zeros(()),
+            jnp.float32(0.0),
         )
 
     def init_coordinates(self, num_coordinates: int) -> RNNPropState:
