@@ -1,6 +1,7 @@
 """Files of taught weights: where they are, and what is in them. Needs no JAX, so that PyTorch users need none."""
 
 import json
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -77,5 +78,5 @@ def check_num_steps(name_or_path: str | Path, scheduled: bool, num_steps: int | 
         )
     if not scheduled and num_steps is not None:
         raise ValueError(f"{name_or_path} follows no schedule: leave num_steps out.")
-    if num_steps is not None and num_steps < 1:
-        raise ValueError(f"num_steps must be 1 or more, not {num_steps}.")
+    if num_steps is not None and (not isinstance(num_steps, Integral) or num_steps < 1):
+        raise ValueError(f"num_steps must be an integer, 1 or more, not {num_steps!r}.")

@@ -17,7 +17,7 @@ from tests.problems import Quadratic, assert_trees_close
 from tutelage.evaluation import curves, describe, lowest_first, plot_curves, summarize
 from tutelage.evaluation.rollout import map_runs
 from tutelage.evaluation.tune import rate_at
-from tutelage.optimizers import L2ODM, HandDesigned
+from tutelage.optimizers import L2ODM, AlignedMomentum, HandDesigned, L2OScale
 
 PROBLEM = Quadratic(jnp.linspace(-1, 1, 7))
 SGD = HandDesigned("sgd", learning_rate=0.1)
@@ -52,6 +52,22 @@ def test_rollout_takes_anything_that_optax_does(optimizer):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("adam:learning_rate=0.1", PROBLEM, 20), "'adam:learning_rate=0.1' is no optimizer .*tutelage.optimizer"),
+        ((SGD, "mlp-digits", 20), "'mlp-digits' is no tutelage Optimizee; tutelage.optimizee"),
+        ((SGD, PROBLEM, 1e2), "num_steps must be an integer, 0 or more, not 100.0"),
+        ((SGD, PROBLEM, -1), "num_steps must be an integer, 0 or more, not -1"),
+    ],
+)
+def test_rollout_says_what_it_takes(arguments, sentence):
+    optimizer, problem, num_steps = arguments
+    with pytest.raises(ValueError, match=sentence):
+        tutelage.rollout(optimizer, problem, jax.random.key(0), num_steps)
+
+
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])
 def test_seeds_are_single_rollouts_whatever_device_they_run_on(num_seeds):
     table = tutelage.evaluate({"sgd": SGD}, {"q": PROBLEM}, num_steps=200, num_seeds=num_seeds)
@@ -71,6 +87,25 @@ def test_evaluation_in_a_program_of_double_precision():
         table = tutelage.evaluate({"sgd": SGD}, {"q": problem}, num_steps=200, num_seeds=1)
     assert {leaf.dtype for leaf in jax.tree.leaves((losses, params))} == {jnp.dtype("float64")}
     np.testing.assert_allclose(table["loss"], np.asarray(losses).reshape(2, 100).mean(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["l2o-dm", "rnnprop", "l2o-scale", "tutelage-2"])
+def test_what_has_a_name_gives_the_same_in_a_program_of_double_precision(optimizer):
+    def losses():
+        return tutelage.evaluate([optimizer], ["fully-connected-noisy-sparse"], num_steps=100, num_seeds=2)["loss"]
+
+    with jax.enable_x64(True):
+        double = losses()
+    assert double.to_list() == losses().to_list()
+
+
+@pytest.mark.parametrize("create", [L2ODM.create, L2OScale.create, AlignedMomentum.create])
+def test_single_precision_weights_optimize_double_precision_parameters(create):
+    optimizer = create(jax.random.key(0))
+    with jax.enable_x64(True):
+        losses, params = tutelage.rollout(optimizer, Quadratic(jnp.linspace(-1, 1, 7)), jax.random.key(0), 20)
+    assert {leaf.dtype for leaf in jax.tree.leaves((losses, params))} == {jnp.dtype("float64")}
+    assert np.isfinite(losses).all()
 
 
 def test_a_diverged_run_is_shown_not_dropped(tmp_path):
@@ -241,6 +276,11 @@ def test_what_is_of_another_type_is_told_of():
         tutelage.evaluate({"mine": 0.1}, ["mlp-digits"])
     with pytest.raises(ValueError, match='"q" is a dict, neither a name nor a tutelage Optimizee'):
         tutelage.evaluate({"mine": SGD}, {"q": {}})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"store is of type .*EvaluationStore.*, not 'kept'"):
+        tutelage.evaluate(["tutelage-1"], ["mlp-digits"], store="kept")  # pyright: ignore[reportArgumentType]
+    for problem in ("mlp-digits", "rosenbrock"):
+        with pytest.raises(ValueError, match="split is one of train, test, not 'validation'"):
+            tutelage.evaluate(["tutelage-1"], [problem], split="validation")  # pyright: ignore[reportArgumentType]
 
 
 def test_published_weights_show_the_published_beginning(oracle, mnist, tmp_path):

@@ -189,8 +189,15 @@ def test_mistakes_are_named(name):
         optimizer.init({"n": jnp.arange(3)})
     with pytest.raises(ValueError, match="did you mean rnnprop"):
         tutelage.load("rnnpropp")
-    with pytest.raises(ValueError, match="state_dtype is a floating-point type"):
-        tutelage.load(name, state_dtype=jnp.int32)
+    for dtype in (jnp.int32, "bf16"):
+        with pytest.raises(ValueError, match="state_dtype is a floating-point type"):
+            tutelage.load(name, state_dtype=dtype)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_scale_that_is_none():
+    with pytest.raises(ValueError, match="scale is a number or a schedule, not '1'"):
+        tutelage.load(ONE, scale="1")  # pyright: ignore[reportArgumentType]
 
 
 def test_many_leaves_and_one_large_one_are_one_batch():

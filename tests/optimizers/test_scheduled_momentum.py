@@ -68,6 +68,12 @@ def test_a_user_says_for_how_many_steps(weights):
         tutelage.load("rnnprop", num_steps=50)
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_number_of_steps_is_an_integer(weights):
+    with pytest.raises(ValueError, match=r"num_steps must be an integer, 1 or more, not 10000\.0"):
+        tutelage.load(weights, num_steps=1e4)  # pyright: ignore[reportArgumentType]
+
+
 def test_it_is_taught_as_any_other(tmp_path):
     config = recipe(
         "scheduled-momentum", "plain", on=(PROBLEM,), estimator="pes", objective="log", max_epochs=1, num_validation=2

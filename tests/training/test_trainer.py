@@ -77,6 +77,13 @@ def test_a_run_leaves_a_complete_directory(undisturbed):
     assert "| epoch | unroll |" in (run / "card.md").read_text()
 
 
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_technique_by_name_is_no_configuration(tmp_path):
+    with pytest.raises(ValueError, match=r"config is of type .*TrainingConfig.*, not 'cl-il'"):
+        train(tmp_path / "run", "cl-il")  # pyright: ignore[reportArgumentType]
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_configuration_survives_its_file(tmp_path):
     everything = recipe("l2o-scale", "random-lengths-il-self-improving", "as-released", on=("bowl", "mlp-digits"))
     for config in (replace(CONFIG, gradient_clip=0.5, max_epochs=7), everything):

@@ -11,8 +11,9 @@ import polars as pl
 
 from ..interop.loading import resolve_optimizer
 from ..optimizees import Optimizee, Split, expand, load_optimizees
+from ..settings import check_type
 from .pair import evaluate_pair
-from .rollout import Optimizer
+from .rollout import Optimizer, is_optimizer
 from .seeds import WINDOW
 from .store import EvaluationStore
 
@@ -125,6 +126,7 @@ def evaluate(
     if not optimizers or not on:
         raise ValueError("Name at least one optimizer and one optimizee.")
     check_numbers(num_steps, num_seeds)  # before data are fetched
+    check_type("store", store, EvaluationStore | None)
     if not isinstance(optimizers, Mapping):
         optimizers = {name: name for name in optimizers}
     if not isinstance(on, Mapping):
@@ -154,7 +156,7 @@ def evaluate(
 def _optimizer(name: str, given: str | Optimizer) -> Optimizer:
     if isinstance(given, str):
         return resolve_optimizer(given)
-    if not (hasattr(given, "init") and hasattr(given, "update")):
+    if not is_optimizer(given):
         raise ValueError(f'"{name}" is a {type(given).__name__}, neither a name nor an optimizer as optax has them.')
     return given
 

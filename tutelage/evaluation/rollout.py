@@ -1,6 +1,7 @@
 """Running an optimizer on an optimizee, compiled as one loop."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,11 @@ from ..optimizers import for_steps, start_optimizer
 Optimizer = Any  # anything with optax's init and update
 
 _LEAVE_OUT = "have its init leave that out, as eqx.filter(model, eqx.is_inexact_array) does, and its loss put it back"
+
+
+def is_optimizer(thing: Any) -> bool:
+    """Whether it has optax's two functions."""
+    return hasattr(thing, "init") and hasattr(thing, "update")
 
 
 class RolloutState(NamedTuple):
@@ -92,12 +98,25 @@ def rollout(
 
     Args:
         optimizer: anything with optax's `init` and `update`; a learned one with a schedule follows it for these steps.
+        optimizee: itself, as `tutelage.optimizee` gives it, not its name.
         key: determines the start and all batches.
+        num_steps: 0 or more.
 
     Returns:
         The loss at each step, on its batch and before its update, and the final parameters. A run that diverges
         goes on with losses that are not finite.
+
+    Raises:
+        ValueError: another kind of argument, or an optimizee with parameters or a loss that cannot be optimized.
     """
+    if not is_optimizer(optimizer):
+        raise ValueError(
+            f"{optimizer!r} is no optimizer as optax has them; tutelage.optimizer gives those with a name."
+        )
+    if not isinstance(optimizee, Optimizee):
+        raise ValueError(f"{optimizee!r} is no tutelage Optimizee; tutelage.optimizee gives those with a name.")
+    if not isinstance(num_steps, Integral) or num_steps < 0:
+        raise ValueError(f"num_steps must be an integer, 0 or more, not {num_steps!r}.")
     optimizer = for_steps(optimizer, num_steps)
     state, losses = advance_rollout(optimizer, optimizee, start_rollout(optimizer, optimizee, key), num_steps)
     return losses, state.params

@@ -1,6 +1,7 @@
 """A taught optimizer as users of optax know optimizers."""
 
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,13 +51,15 @@ def load(
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: an unknown name, what is there is damaged or something else, a schedule without a number of steps
-            or the other way round, or a `state_dtype` that is not floating-point.
+            or the other way round, a `scale` that is neither, or a `state_dtype` that is not floating-point.
     """
     learned = load_learned(name_or_path)
     check_num_steps(name_or_path, learned.scheduled, num_steps)
     taught = as_transformation(learned if num_steps is None else learned.for_steps(num_steps), state_dtype)
     if callable(scale):
         return optax.chain(taught, optax.scale_by_schedule(scale))
+    if not isinstance(scale, Real | Array):
+        raise ValueError(f"scale is a number or a schedule, not {scale!r}.")
     return taught if scale == 1.0 else optax.chain(taught, optax.scale(scale))
 
 
@@ -64,7 +67,11 @@ def as_transformation(
     optimizer: LearnedOptimizer, state_dtype: DTypeLike = jnp.float32
 ) -> optax.GradientTransformationExtraArgs:
     """A learned optimizer as a pair of functions that close over its weights; see `load`."""
-    if not jnp.issubdtype(state_dtype, jnp.floating):
+    try:
+        floating = jnp.issubdtype(state_dtype, jnp.floating)
+    except TypeError:  # no type at all
+        floating = False
+    if not floating:
         raise ValueError(f"state_dtype is a floating-point type, as jnp.bfloat16 is one, not {state_dtype!r}.")
 
     def stored(state: PyTree) -> PyTree:

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pooch
 
+from ..settings import check_type
+
 Split = Literal["train", "test"]
 
 # The first images of the official training set are held out by the protocol and never trained on.
@@ -86,8 +88,7 @@ def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) ->
         DataError: the files are nowhere to be had, or damaged.
         ValueError: an unknown name or split.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f'split is "train" or "test", not "{split}".')
+    check_type("split", split, Split)
     if name == "digits":
         return _digits(split)
     if name == "cifar10":

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from ..naming import import_factory, is_own, unknown_name
+from ..settings import check_type
 from .classification import Classification
 from .convolutional import ConvNet, LeNet, NASCell
 from .datasets import Dataset, Split, load_dataset
@@ -120,9 +121,10 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         data_dir: folder to look for data in first, see `load_dataset`.
 
     Raises:
-        ValueError: an unknown name, or an impossible number of examples.
+        ValueError: an unknown name or split, or an impossible number of examples.
         DataError: its data are not to be had.
     """
+    check_type("split", split, Split)
     network_name, at, examples = name.partition("@")
     if network_name in _NETWORKS:
         data_name, network = _NETWORKS[network_name]

@@ -18,6 +18,7 @@ from ..files import alone_in
 from ..floating import check_floating
 from ..optimizees import Optimizee, expand, load_optimizees
 from ..optimizers import LearnedOptimizer, create_learned, load_weights, parse_hand_designed, save_weights
+from ..settings import check_type
 from .card import provenance, write_card
 from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
@@ -279,6 +280,7 @@ def train(
     """
     if resume == (config is not None):
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
+    check_type("config", config, TrainingConfig | None)
     directory = RunDirectory(run)
     settings = directory.config() if config is None else config
     with jax.enable_x64(False):  # its settings say what a run computes, not who calls it
