@@ -52,6 +52,13 @@ def test_it_is_the_taught_optimizer(name):
     assert isinstance(tutelage.load(name), optax.GradientTransformationExtraArgs)
 
 
+def test_it_works_where_nothing_is_promoted_by_itself(name):
+    grads, optimizer = jax.tree.map(jnp.ones_like, PARAMS), tutelage.load(name)
+    with jax.numpy_dtype_promotion("strict"):
+        updates, _ = optimizer.update(grads, optimizer.init(PARAMS))
+    assert_close(updates, optimizer.update(grads, optimizer.init(PARAMS))[0])
+
+
 def test_eager_jit_scan_and_vmap_agree():
     optimizer = tutelage.load(ONE)
     expected = train(optimizer)[0]

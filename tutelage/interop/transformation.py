@@ -106,7 +106,7 @@ def as_transformation(
 
         finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates)]).all()
         moves, inner = lax.cond(finite, step, skip, updates, state.inner)
-        return moves, TaughtState(inner, state.skipped + ~finite)
+        return moves, TaughtState(inner, jnp.where(finite, state.skipped, state.skipped + 1))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
