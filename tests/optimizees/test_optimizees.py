@@ -7,7 +7,7 @@ import numpy as np
 import pooch
 import pytest
 
-from tutelage.optimizees import DataError, Optimizee, load_dataset, optimizee
+from tutelage.optimizees import DataError, Optimizee, check_optimizee_name, load_dataset, optimizee
 
 
 def num_coordinates(problem):
@@ -136,9 +136,13 @@ def test_fewer_examples():
     whole, few = optimizee("mlp-digits"), optimizee("mlp-digits@100")
     np.testing.assert_array_equal(few.images, whole.images[:100])
     np.testing.assert_array_equal(few.labels, whole.labels[:100])
-    for name in ("mlp-digits@", "mlp-digits@0", "mlp-digits@1e3", "mlp-digits@100000"):
-        with pytest.raises(ValueError, match="number of examples after the @, from 1 to"):
+    for name in ("mlp-digits@", "mlp-digits@0", "mlp-digits@1e3"):
+        with pytest.raises(ValueError, match="number of examples after the @, from 1"):
+            check_optimizee_name(name)
+        with pytest.raises(ValueError, match="number of examples after the @, from 1"):
             optimizee(name)
+    with pytest.raises(ValueError, match='"mlp-digits@100000" is to have 1438 examples at most'):
+        optimizee("mlp-digits@100000")
     with pytest.raises(ValueError, match="no optimizee"):
         optimizee("bowl@10")
 

@@ -96,12 +96,15 @@ def check_optimizee_name(name: str) -> None:
     """Nothing, if it is a name that `optimizee` knows; none of its data are loaded.
 
     Raises:
-        ValueError: an unknown name, or one of your own that cannot be imported.
+        ValueError: an unknown name, one of your own that cannot be imported, or no number of examples after an @.
     """
+    network_name, at, examples = name.partition("@")
     if is_own(name):
         _import(name)
-    elif name.partition("@")[0] not in _NETWORKS and name not in _PROBLEMS:
+    elif network_name not in _NETWORKS and name not in _PROBLEMS:
         raise _unknown(name)
+    elif at and (not examples.isdecimal() or int(examples) == 0):
+        raise ValueError(f'"{name}" is to have a number of examples after the @, from 1.')
 
 
 def _unknown(name: str) -> ValueError:
@@ -125,6 +128,7 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         DataError: its data are not to be had.
     """
     check_type("split", split, Split)
+    check_optimizee_name(name)
     network_name, at, examples = name.partition("@")
     if network_name in _NETWORKS:
         data_name, network = _NETWORKS[network_name]
@@ -132,8 +136,6 @@ def optimizee(name: str, split: Split = "train", data_dir: str | Path | None = N
         return network(_first(data, examples, name) if at else data)
     if name in _PROBLEMS:
         return _PROBLEMS[name](_SEEDS[split])
-    if not is_own(name):
-        raise _unknown(name)
     made = _import(name)(split)
     if not isinstance(made, Optimizee):
         raise ValueError(f'"{name}" returned {type(made).__name__}, not a tutelage Optimizee.')
@@ -158,6 +160,6 @@ def load_optimizees(names: Sequence[str], split: Split, data_dir: str | Path | N
 
 def _first(data: Dataset, examples: str, name: str) -> Dataset:
     """The first examples of a split, which are as good as any others: the data sets come shuffled."""
-    if not examples.isdecimal() or not 1 <= int(examples) <= len(data.labels):
-        raise ValueError(f'"{name}" is to have a number of examples after the @, from 1 to {len(data.labels)}.')
+    if int(examples) > len(data.labels):
+        raise ValueError(f'"{name}" is to have {len(data.labels)} examples at most.')
     return data._replace(images=data.images[: int(examples)], labels=data.labels[: int(examples)])

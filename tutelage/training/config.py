@@ -119,8 +119,8 @@ class TrainingConfig:
         _, provenance = load_weights(path)
         try:
             return TrainingConfig.from_dict(provenance["config"])
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"{path} does not say with what settings it was taught.") from error
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} does not say with what settings it was taught ({error}).") from error
 
     @staticmethod
     def from_dict(table: dict[str, Any]) -> "TrainingConfig":
