@@ -107,6 +107,15 @@ def test_damaged_files_are_named(small_mnist, content, message):
         load_dataset("mnist", "test", small_mnist)
 
 
+def test_files_of_another_data_set_are_told_of(small_mnist):
+    with pytest.raises(DataError, match="mnist: of 6 images none is left but the 5,000 held out"):
+        load_dataset("mnist", "train", small_mnist)
+    letters = gzip.compress(idx(np.arange(20, 26, dtype=np.uint8)))
+    (small_mnist / "mnist" / "t10k-labels-idx1-ubyte.gz").write_bytes(letters)
+    with pytest.raises(DataError, match="mnist: a label is 25, not 0 to 9"):
+        load_dataset("mnist", "test", small_mnist)
+
+
 def test_missing_data_name_the_folders_and_the_mirrors(tmp_path, monkeypatch):
     tried = []
 

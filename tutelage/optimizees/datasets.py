@@ -100,7 +100,12 @@ def load_dataset(name: str, split: Split, data_dir: str | Path | None = None) ->
     labels = _read_idx(_locate(name, f"{prefix}-labels-idx1-ubyte.gz", data_dir), dimensions=1)
     if len(images) != len(labels):
         raise DataError(f"{name}: {len(images)} images but {len(labels)} labels; fetch the files again.")
+    _check_labels(name, labels)
     start = HELD_OUT if split == "train" else 0
+    if len(labels) <= start:
+        raise DataError(
+            f"{name}: of {len(labels)} images none is left but the {start:,} held out; fetch the files again."
+        )
     return Dataset(images[start:], labels[start:].astype(np.int32), 255.0)
 
 
@@ -128,10 +133,14 @@ def _cifar10(split: Split, data_dir: str | Path | None) -> Dataset:
         parts.append(content.reshape(_CIFAR_RECORDS, _CIFAR_RECORD))
     records = np.concatenate(parts)
     labels = records[:, 0].astype(np.int32)
-    if labels.max() > 9:
-        raise DataError(f"{CIFAR_FOLDER}: a label is {labels.max()}, not 0 to 9; fetch the files again.")
+    _check_labels(CIFAR_FOLDER, labels)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return Dataset(np.ascontiguousarray(images), labels, 255.0)
+
+
+def _check_labels(what: str, labels: np.ndarray) -> None:
+    if labels.max(initial=0) > 9:
+        raise DataError(f"{what}: a label is {labels.max()}, not 0 to 9; fetch the files again.")
 
 
 def _folders(data_dir: str | Path | None) -> list[Path]:
