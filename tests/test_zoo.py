@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import jax
 import polars as pl
@@ -116,6 +117,12 @@ def test_a_run_is_shipped_and_taught_again_bit_for_bit(tmp_path, monkeypatch, ca
     assert all((a == b).all() for a, b in zip(*(jax.tree.leaves(loaded[0]) for loaded in (first, again)), strict=True))
     assert first[1] == again[1]
 
+    changed = ["--seed", "5", "--max-epochs", "1", "--start-scale", "2"]
+    assert cli.main(["train", str(tmp_path / "other"), "--like", str(tmp_path / "run"), *changed]) == 0
+    config, other = (RunDirectory(tmp_path / run).config() for run in ("run", "other"))
+    technique = replace(config.technique, augmentation=replace(config.technique.augmentation, start_scale=2.0))
+    assert other == replace(config, seed=5, max_epochs=1, technique=technique)
+
 
 def test_the_command_line(capsys):
     assert cli.main(["zoo"]) == 0
@@ -125,5 +132,5 @@ def test_the_command_line(capsys):
     assert capsys.readouterr().out.strip() == zoo_card(NAMES[0]).read_text().strip()
     assert cli.main(["zoo", "rnnpropp"]) == 2
     assert "did you mean rnnprop" in " ".join(capsys.readouterr().err.split())
-    assert cli.main(["train", "x", "--like", "rnnprop", "--seed", "3"]) == 2
-    assert "--like says what all settings are" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["train", "x", "--like", "rnnprop", "--technique", "cl"]) == 2
+    assert "--like says what is taught, and how: leave --optimizer" in " ".join(capsys.readouterr().err.split())

@@ -53,11 +53,13 @@ def test_an_unroll_leaves_the_validation_that_was_set(tmp_path):
 
 def test_settings_of_training(tmp_path):
     line = 'b = { optimizer = "l2o-dm", technique = "plain", on = "mlp-digits", num_tasks = 4, until = [10, 20] }\n'
-    experiment = load_experiment(write(tmp_path, HEAD + TAUGHT + line + 'c = { like = "tutelage-1" }\n'))
+    like = 'c = { like = "tutelage-1" }\nd = { like = "tutelage-1", seed = 5, on = "mlp-digits" }\n'
+    experiment = load_experiment(write(tmp_path, HEAD + TAUGHT + line + like))
     whole = recipe("l2o-dm", "plain", on=("mlp-digits",), num_tasks=4, max_epochs=20)
     assert experiment.taught["b-20"] == whole
     assert experiment.continues == {"b-20": "b-10"}
     assert experiment.taught["c"] == TrainingConfig.of_weights(find_weights("tutelage-1"))
+    assert experiment.taught["d"] == replace(experiment.taught["c"], seed=5, on=("mlp-digits",))
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,8 @@ def test_settings_of_training(tmp_path):
         (HEAD + TAUGHT.replace(" }", ", num_tasks = 0 }"), "num_tasks must be greater than 0"),
         (HEAD + TAUGHT.replace(" }", ', on = "mlp-orgi" }'), 'no optimizee "mlp-orgi"'),
         (
-            HEAD + '[taught]\na = { like = "tutelage-1", seed = 1 }\n',
-            "takes all settings of tutelage-1: leave out seed",
+            HEAD + '[taught]\na = { like = "tutelage-1", technique = "cl" }\n',
+            'no setting of the training of a called "technique"',
         ),
         (HEAD + '[taught]\na = { like = "tutelage-0" }\n', 'no optimizer in the zoo "tutelage-0"'),
         (HEAD + TAUGHT + '[tuned]\nadma = "adma"\n', 'no hand-designed optimizer "adma"'),

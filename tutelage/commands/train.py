@@ -24,7 +24,7 @@ class Train:
     resume: bool = False
     """Go on with an interrupted run; all settings are its own."""
     like: str | None = None
-    """Take all settings of a taught optimizer: a name in the zoo, a .safetensors file or a run directory."""
+    """Take the settings of a taught optimizer, but those given: a name in the zoo, a .safetensors file or a run."""
     optimizer: str | None = None
     """Learned optimizer to train, by name or as package.module:factory (default l2o-dm)."""
     technique: str | None = None
@@ -76,13 +76,20 @@ class Train:
         augmentation = _given(self, Augmentation)
         settings = _given(self, TrainingConfig)
         optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
-        if self.resume or self.like:
-            others = augmentation or settings or self.optimizer or self.technique or self.variant or self.validate_after
-            if others or (self.resume and self.like):
-                which = "--resume" if self.resume else "--like"
-                raise ValueError(f"{which} says what all settings are: leave the others out.")
-            return None if self.resume else TrainingConfig.of_weights(find_weights(str(self.like)))
-        config = recipe(optimizer, name, self.variant or "paper", validate_after=self.validate_after, **settings)
+        method = self.optimizer or self.technique or self.variant or self.validate_after
+        if self.resume:
+            if method or settings or augmentation or self.like:
+                raise ValueError("--resume says what all settings are: leave the others out.")
+            return None
+        if self.like:
+            if method:
+                raise ValueError(
+                    "--like says what is taught, and how: leave --optimizer, --technique, --variant and "
+                    "--validate-after out."
+                )
+            config = replace(TrainingConfig.of_weights(find_weights(self.like)), **settings)
+        else:
+            config = recipe(optimizer, name, self.variant or "paper", validate_after=self.validate_after, **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
 

@@ -28,16 +28,17 @@ _KEYS = {
     "claims": list,
 }
 _CLAIM_KEYS = {"says": str, "better": str, "worse": _Names, "measure": Measure, "factor": float, "on": _Names}
-_TAUGHT_KEYS = {field.name: field.type for field in fields(TrainingConfig)} | {
-    "on": _Names,
+_SETTINGS = {field.name: field.type for field in fields(TrainingConfig) if field.name not in ("optimizer", "technique")}
+_SETTINGS |= {"on": _Names, "validate_on": _Names}
+_LIKE_KEYS = _SETTINGS | {"like": str}
+_TAUGHT_KEYS = _SETTINGS | {
+    "optimizer": str,
     "technique": str,
     "variant": Variant,
-    "validate_on": _Names,
     "validate_after": int,
     "unroll": int,
     "until": list[int],
 }
-_LIKE_KEYS = {"like": str}
 
 
 def experiment_names() -> tuple[str, ...]:
@@ -93,16 +94,15 @@ def _claim(claim: Any) -> Claim:
 
 
 def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
-    """Training runs by name: one with the settings of a taught optimizer, or what `_configs` makes of them."""
-    where = f"the training of {name}"
-    _check_keys(where, settings, _LIKE_KEYS | _TAUGHT_KEYS, required=())
-    if "like" not in settings:
-        _check_keys(where, settings, _TAUGHT_KEYS, required=("optimizer", "technique"))
+    """Training runs by name: one like that of a taught optimizer, or what `_configs` makes of the settings."""
+    like = isinstance(settings, dict) and "like" in settings
+    keys, required = (_LIKE_KEYS, ()) if like else (_TAUGHT_KEYS, ("optimizer", "technique"))
+    _check_keys(f"the training of {name}", settings, keys, required)
+    settings |= {key: _names(settings[key]) for key in ("on", "validate_on") if key in settings}
+    if not like:
         return _configs(name, **settings)
-    like = settings.pop("like")
-    if settings:
-        raise ValueError(f"{name} takes all settings of {like}: leave out {', '.join(settings)}.")
-    return {name: TrainingConfig.of_weights(find_weights(like))}
+    config = TrainingConfig.of_weights(find_weights(settings.pop("like")))
+    return {name: replace(config, **settings)}
 
 
 def _configs(
@@ -117,7 +117,6 @@ def _configs(
 
     `unroll` takes the place of the technique's unroll lengths, and of its validation lengths unless they are set.
     """
-    settings |= {key: _names(settings[key]) for key in ("on", "validate_on") if key in settings}
     config = recipe(optimizer, technique, **settings)
     if unroll is not None:
         validated_after = settings.get("validate_after", unroll)
