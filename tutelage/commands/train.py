@@ -72,7 +72,8 @@ class Train:
     json: bool = False
     """Print every logged row as a line of JSON instead of a progress bar."""
 
-    def _config(self) -> TrainingConfig | None:
+    def config(self) -> TrainingConfig | None:
+        """The settings that the options say; None with --resume, where they are the run's own."""
         augmentation = _given(self, Augmentation)
         settings = _given(self, TrainingConfig)
         optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
@@ -94,7 +95,7 @@ class Train:
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
 
     def run(self) -> None:
-        config = self._config()
+        config = self.config()
         with progress_bar(self.json) as bar:
             task = bar.add_task("compiling and validating", total=None, detail="")
             show = show_training(bar, task, Lines(self.json))
