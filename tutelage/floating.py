@@ -18,8 +18,9 @@ def check_floating(tree: PyTree, what: str, otherwise: str) -> None:
     for path, leaf in jax.tree.leaves_with_path(tree):
         kind = getattr(leaf, "dtype", None)
         if kind is None or not jnp.issubdtype(kind, jnp.floating):
-            at, kind = jax.tree_util.keystr(path), kind or f"a Python {type(leaf).__name__}"
-            raise ValueError(f"The {what} at {at} is {kind}: only floating-point arrays can be optimized; {otherwise}.")
+            at = f" at {jax.tree_util.keystr(path)}" if path else ""
+            kind = kind or f"a Python {type(leaf).__name__}"
+            raise ValueError(f"The {what}{at} is {kind}: only floating-point arrays can be optimized; {otherwise}.")
 
 
 def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -194,6 +194,8 @@ def test_mistakes_are_named(name):
         optimizer.update(PARAMS, other.init(PARAMS))
     with pytest.raises(ValueError, match=r"at \['n'\] is int32: only floating-point"):
         optimizer.init({"n": jnp.arange(3)})
+    with pytest.raises(ValueError, match="The parameter is int32: only floating-point"):
+        optimizer.init(jnp.arange(3))
     with pytest.raises(ValueError, match="did you mean rnnprop"):
         tutelage.load("rnnpropp")
     for dtype in (jnp.int32, "bf16"):
