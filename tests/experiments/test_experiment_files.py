@@ -129,9 +129,10 @@ def test_what_describes_no_experiment_is_refused(tmp_path, text, message):
 def test_files_that_cannot_be_taken(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file .*other.toml"):
         load_experiment(str(tmp_path / "other.toml"))
-    (tmp_path / "fig2.toml").write_text(HEAD + TAUGHT)
-    with pytest.raises(ValueError, match="fig2 is an experiment of ours"):
-        load_experiment(str(tmp_path / "fig2.toml"))
+    for taken in ("fig2", "all"):
+        (tmp_path / f"{taken}.toml").write_text(HEAD + TAUGHT)
+        with pytest.raises(ValueError, match=f"{taken} is a name of ours"):
+            load_experiment(str(tmp_path / f"{taken}.toml"))
     with pytest.raises(ValueError, match='no experiment "beyon"; did you mean beyond'):
         load_experiment("beyon")
 

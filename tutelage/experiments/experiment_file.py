@@ -17,6 +17,8 @@ from .experiment import Claim, Experiment, Measure
 
 FIGURES = files(__name__.rpartition(".")[0]) / "figures"
 SUFFIX = ".toml"
+ALL = "all"
+"""Stands for every experiment there is."""
 _Names = str | list[str]
 _KEYS = {
     "title": str,
@@ -60,8 +62,8 @@ def load_experiment(name: str) -> Experiment:
     path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    if path.stem in experiment_names():
-        raise ValueError(f"{path}: {path.stem} is an experiment of ours, so that its results go there; rename yours.")
+    if path.stem in (*experiment_names(), ALL):
+        raise ValueError(f"{path}: {path.stem} is a name of ours, whose results go to the same place; rename yours.")
     try:
         return _parse(path.stem, path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:

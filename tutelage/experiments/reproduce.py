@@ -8,7 +8,7 @@ from typing import Any
 from ..files import make_folder, write_text
 from .campaign import CampaignProgress, run_parts
 from .devices import find_devices, versions
-from .experiment_file import experiment_names, load_experiment
+from .experiment_file import ALL, experiment_names, load_experiment
 from .machines import Machines
 from .parts import Part, Place
 from .plan import Plan, make_plan
@@ -16,7 +16,6 @@ from .record import Record, make_record
 from .report import write_report
 from .scale import ScaleName, find_scale
 
-ALL = "all"
 PAGE = "index.html"
 
 
