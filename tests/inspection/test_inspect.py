@@ -9,6 +9,7 @@ import pytest
 
 from tutelage.cli import main
 from tutelage.evaluation import rollout
+from tutelage.inspection import inspect
 from tutelage.inspection.journey import travel
 from tutelage.inspection.responses import histories, responses, step_sizes, updates_along
 from tutelage.optimizees import optimizee
@@ -54,12 +55,17 @@ def test_the_page_needs_no_other_file_and_has_everything(page, capsys):
     assert "src=" not in text
     assert "<link" not in text
     assert text.count("<svg") == 4
+    assert "<b>tutelage-1</b> is one that was taught" in text
     assert "aligned-momentum, taught on" in text  # the card
     assert main(["inspect", "tutelage-1", "--out", str(page)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["inspect", "tutelag-1", "--out", str(page.with_name("x.html"))]) == 2
     assert "did you mean tutelage-1" in capsys.readouterr().err.replace("\n", " ")
     assert main(["inspect", "adam", "--steps", "0", "--out", str(page.with_name("x.html"))]) == 2
+
+
+def test_a_rule_that_people_wrote_is_not_said_to_be_taught():
+    assert "<b>lion</b> is another." in inspect("lion", optax.lion(1e-3), "bowl", optimizee("bowl"), 1)
 
 
 def test_the_page_in_a_browser(page, tmp_path):

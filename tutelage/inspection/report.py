@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 from ..optimizees import Optimizee
+from ..optimizers import LearnedOptimizer
 from ..page import page, svg
 from .journey import Journey, travel
 from .responses import SIZE, histories, responses, step_sizes, updates_along
@@ -29,11 +30,12 @@ def inspect(name: str, optimizer: Any, on: str, optimizee: Optimizee, num_steps:
     rivals = {name: optimizer, ADAM: optax.adam(1e-3), SGD: optax.sgd(1e-3)}
     along = {label: updates_along(rule) for label, rule in rivals.items()}
     journeys = {each: travel(rivals[each], optimizee, num_steps) for each in (name, ADAM)}
+    taught = "one that was taught: parts of it are numbers found by training"
+    kind = taught if isinstance(optimizer, LearnedOptimizer) else "another"
     parts = [
         f"<p>An optimizer is a rule: at every step it is given the gradient of each number of a model, and answers by "
-        f"how much to change that number. Adam and SGD are rules that people wrote. <b>{html.escape(name)}</b> is one "
-        "that was taught: parts of it are numbers found by training. This page asks it what it does. Each curve shows "
-        "it beside Adam and SGD on the same gradients.</p>",
+        f"how much to change that number. Adam and SGD are rules that people wrote. <b>{html.escape(name)}</b> is "
+        f"{kind}. This page asks it what it does. Each curve shows it beside Adam and SGD on the same gradients.</p>",
         "<h2>What it does over time</h2>",
         f"<p>One coordinate is given gradients of size {SIZE:g}, of four kinds (thin black line): always the same, of "
         "alternating sign, random, and vanishing. The curves are its updates. As the rules step at different sizes, "
@@ -48,8 +50,8 @@ def inspect(name: str, optimizer: Any, on: str, optimizee: Optimizee, num_steps:
         svg(_next_gradient(rivals, along)),
         "<h2>Does the scale of gradients matter?</h2>",
         "<p>The size of the update after many equal gradients, from tiny to huge. SGD's steps grow with the gradient. "
-        "Adam's are always its learning rate, here 0.001. Where the taught optimizer's curve is flat it does not care "
-        "how a loss is scaled; where it bends it was taught, or built, for some range.</p>",
+        "Adam's are always its learning rate, here 0.001. Where a curve is flat the rule does not care how a loss is "
+        "scaled; where it bends the rule was taught, or built, for some range.</p>",
         svg(_scales(rivals)),
         f"<h2>On a real problem: {html.escape(on)}</h2>",
         f"<p>{num_steps:,} steps from one start. Left, the loss. Middle, the effective learning rate: the one with "
