@@ -42,6 +42,11 @@ def find_weights(name_or_path: str | Path) -> Path:
     return path
 
 
+def is_published(path: Path) -> bool:
+    """Whether a file is called as published weights are: `.npz`, or, by the authors' programs, `cw.l2l-0` or so."""
+    return path.suffix.startswith((".npz", ".l2l"))
+
+
 def read_weights(path: str | Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays of a weights file by name, and its header: `architecture` and `provenance`.
 

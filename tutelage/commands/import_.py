@@ -16,7 +16,7 @@ class Import:
     """Write published weights in our format."""
 
     published: Annotated[Positional[Path], arg(metavar="PUBLISHED")]
-    """An .npz archive of the authors' weights."""
+    """A file of the authors' weights: as their programs write them (cw.l2l-0), or an .npz archive."""
     out: Path
     """The .safetensors file to write."""
 

@@ -54,7 +54,7 @@ class Evaluate(_Measurement):
     """Run optimizers on optimizees from the same seeds, and say whether the first ends lower than the others."""
 
     optimizers: Annotated[Positional[tuple[str, ...]], arg(metavar="OPT [OPT ...]")]
-    """Run directories, .safetensors files, .npz files of published weights, or e.g. adam:learning_rate=0.01."""
+    """Run directories, .safetensors files, published weights (cw.l2l-0, .npz), or e.g. adam:learning_rate=0.01."""
     on: tuple[str, ...] = ("mlp-orig",)
     """Optimizees, by name or as package.module:factory."""
     seeds: int = 10

@@ -13,20 +13,20 @@ from ..optimizers import (
     parse_hand_designed,
 )
 from ..optimizers.hand_designed import NAMES
-from ..weights import find_weights, is_zoo_name
+from ..weights import find_weights, is_published, is_zoo_name
 from ..zoo import zoo_names
 from .published import load_published
 
 
 def load_learned(name_or_path: str | Path) -> LearnedOptimizer:
-    """A taught optimizer: of the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
+    """A taught optimizer: of the zoo, a run directory, a `.safetensors` file or published weights.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: an unknown name, or what is there is damaged or something else.
     """
     path = find_weights(name_or_path)
-    return load_published(path)[1] if path.suffix == ".npz" else load_weights(path)[0]
+    return load_published(path)[1] if is_published(path) else load_weights(path)[0]
 
 
 def resolve_optimizer(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Weights published by the authors, as NumPy archives."""
+"""Weights published by the authors, as their programs write them or as NumPy archives."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from ..optimizers import GRU, L2ODM, LSTM, L2OScale, LearnedOptimizer, RNNProp
 from ..optimizers.l2o_scale import Affine, Readout
+from .pickled import read_pickled
 
 PREFIX = "weights/"
 
@@ -130,21 +131,22 @@ FORMATS = (
 
 
 def load_published(path: str | Path) -> tuple[str, LearnedOptimizer]:
-    """Read a learned optimizer from an `.npz` archive of published weights; return its architecture's name too.
+    """Read a learned optimizer from published weights; return its architecture's name too.
 
-    The names of the arrays, with or without `weights/` before them, say what it is. L2O-DM: `lstm_1/w_gates`
+    They are in an `.npz` archive or, by any other name, in a file as the authors' programs of L2O-DM and RNNprop write
+    it. The names of the arrays, with or without `weights/` before them, say what it is. L2O-DM: `lstm_1/w_gates`
     [22, 80], `lstm_1/b_gates` [80], `lstm_2/…`, `linear/w` [20, 1] and `linear/b` [1], gates in the order i, j, f, o.
     RNNprop: the same and `input_projection/w` [2, 20] and `/b` [20]. L2O-Scale: the variables of the authors'
     program, `LOL/…`.
 
     Raises:
-        ValueError: the file is no such archive; the message says what is missing.
+        FileNotFoundError: there is no such file.
+        ValueError: it is neither; the message says what is missing.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name.removeprefix(PREFIX): archive[name] for name in archive.files}
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise ValueError(f"{path} is not a readable .npz archive ({error}).") from error
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    arrays = _read_archive(path) if path.suffix == ".npz" else read_pickled(path)
     # the format that most of the names belong to; each has some that no other has
     form = max(FORMATS, key=lambda form: len(form.shapes.keys() & arrays) / len(form.shapes.keys() | arrays))
     for name, shape in form.shapes.items():
@@ -153,3 +155,11 @@ def load_published(path: str | Path) -> tuple[str, LearnedOptimizer]:
         if arrays[name].shape != shape:
             raise ValueError(f'{path}: "{name}" has shape {arrays[name].shape}; {form.architecture} needs {shape}.')
     return form.architecture, form.build({name: jnp.asarray(arrays[name]) for name in form.shapes})
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name.removeprefix(PREFIX): archive[name] for name in archive.files}
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise ValueError(f"{path} is not a readable .npz archive ({error}).") from error

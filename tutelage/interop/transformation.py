@@ -38,7 +38,7 @@ def load(
     """A taught optimizer for your own model, to be used as `optax.adam(...)` is.
 
     Args:
-        name_or_path: a name in the zoo, a run directory, a `.safetensors` file or an `.npz` of published weights.
+        name_or_path: a name in the zoo, a run directory, a `.safetensors` file or published weights.
         num_steps: how many steps you will take; for those that follow a schedule, as `tutelage-2` does, and only those.
         scale: factor of the updates, or a schedule from the number of the step to one; there is no learning rate.
         state_dtype: of the arrays of the state between steps; `jnp.bfloat16` halves its memory. Steps compute in

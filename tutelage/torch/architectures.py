@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..weights import check_num_steps, find_weights, read_weights
+from ..weights import check_num_steps, find_weights, is_published, read_weights
 from .aligned_momentum import AlignedMomentum, ScheduledMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale, L2OScaleAsReleased
@@ -31,7 +31,7 @@ def load_rule(name_or_path: str | Path, num_steps: int | None) -> Rule:
             steps or the other way round.
     """
     path = find_weights(name_or_path)
-    if path.suffix == ".npz":
+    if is_published(path):
         raise ValueError(f"Convert {path} first: tutelage import {path} --out {path.with_suffix('.safetensors')}.")
     weights, header = read_weights(path, "pt")
     architecture = header["architecture"]
