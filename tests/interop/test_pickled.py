@@ -30,7 +30,7 @@ class OldDill(dill.Pickler):
     def reducer_override(self, obj):
         if getattr(obj, "__name__", "") == "_reconstruct":
             return dill._dill._get_attr, (WithoutModules(dill._dill._import_module, obj.__module__), obj.__name__)
-        return super().reducer_override(obj) if hasattr(super(), "reducer_override") else NotImplemented
+        return NotImplemented
 
 
 def modules(arrays):

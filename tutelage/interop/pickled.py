@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def read_pickled(path: str | Path) -> dict[str, np.ndarray]:
+def read_pickled(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.l2l-…` file by `module/variable`.
 
     The programs of L2O-DM and RNNprop pickle a dictionary of the variables of each module with dill. Of all that a
@@ -18,7 +18,7 @@ def read_pickled(path: str | Path) -> dict[str, np.ndarray]:
         ValueError: it is damaged or holds something else.
     """
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             modules = _Unpickler(file, encoding="latin1").load()
         arrays = {f"{module}/{name}": array for module, own in modules.items() for name, array in own.items()}
         if not all(isinstance(array, np.ndarray) and array.dtype.kind == "f" for array in arrays.values()):
