@@ -44,7 +44,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 def is_published(path: Path) -> bool:
     """Whether a file is called as published weights are: `.npz`, or, by the authors' programs, `cw.l2l-0` or so."""
-    return path.suffix.startswith((".npz", ".l2l"))
+    return path.suffix == ".npz" or path.suffix.startswith(".l2l")
 
 
 def read_weights(path: str | Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
