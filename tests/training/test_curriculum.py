@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,17 @@ def test_a_baseline_that_is_known_is_not_validated_again():
     assert (curriculum.periods, curriculum.best_loss, curriculum.improved) == (1, 2, True)
     # the weights restored had 3, so that 3.5, 4 and 5 improve on nothing
     assert decisions(fixed, [5, 4, 3, 4, 3.5, 4, 5])[3:] == [ADVANCE, CONTINUE, CONTINUE, STOP]
+
+
+def test_more_validations_change_no_fixed_length_of_training():
+    plain = Schedule((100,), (100,), period=100, min_periods=50, max_periods=50)
+    assert plain.validated_every(20) == Schedule((100,), (100,), period=20, min_periods=250, max_periods=250)
+    often = plain.validated_every(300)  # 17 periods, the first whole number that is as long
+    assert (often.period, often.min_periods, often.max_periods) == (300, 17, 17)
+    assert PAPER.validated_every(7) == replace(PAPER, period=7)
+    for epochs in (0, -1):
+        with pytest.raises(ValueError, match="period and its least number of periods are 1 or more"):
+            plain.validated_every(epochs)
 
 
 def test_the_last_stage_ends_training():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from ..interop import architecture_of
 from ..training import Augmentation, Event, TrainingConfig, recipe, train
 from ..training.config import Estimator, Objective
 from ..training.technique import Variant
@@ -26,9 +27,13 @@ class Train:
     like: str | None = None
     """Take the settings of a taught optimizer, but those given: a name in the zoo, a .safetensors file or a run."""
     optimizer: str | None = None
-    """Learned optimizer to train, by name or as package.module:factory (default l2o-dm)."""
+    """Learned optimizer to train, by name or as package.module:factory (default l2o-dm, or that of the weights)."""
+    initial_weights: str | None = None
+    """Begin with these, not random ones: a name in the zoo, a run, or a file of weights, also published ones."""
     technique: str | None = None
     """plain, augmented, cl or random-lengths, with -il, -self-improving or both added (default cl-il)."""
+    unroll: int | None = None
+    """Steps of each epoch's unroll (default: the technique's; plain 100, augmented 1000)."""
     variant: Variant | None = None
     """Details as in the paper (default) or as in the authors' released program."""
     on: tuple[str, ...] | None = None
@@ -65,6 +70,8 @@ class Train:
     """Optimizees that validations are on (default: those of --on)."""
     validate_after: int | None = None
     """Steps of every validation (default: the technique's, which grow with the unroll)."""
+    validate_every: int | None = None
+    """Epochs between validations (default: L2O-DM 100, RNNprop 10, L2O-Scale 1)."""
     max_epochs: int | None = None
     """Stop after this many epochs (default: when the technique says so; L2O-Scale 100)."""
     data_dir: Path | None = None
@@ -76,8 +83,10 @@ class Train:
         """The settings that the options say; None with --resume, where they are the run's own."""
         augmentation = _given(self, Augmentation)
         settings = _given(self, TrainingConfig)
-        optimizer, name = settings.pop("optimizer", "l2o-dm"), settings.pop("technique", "cl-il")
-        method = self.optimizer or self.technique or self.variant or self.validate_after
+        optimizer, name = settings.pop("optimizer", None), settings.pop("technique", "cl-il")
+        names = ("unroll", "validate_after", "validate_every")
+        lengths = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        method = self.optimizer or self.technique or self.variant or lengths
         if self.resume:
             if method or settings or augmentation or self.like:
                 raise ValueError("--resume says what all settings are: leave the others out.")
@@ -85,12 +94,14 @@ class Train:
         if self.like:
             if method:
                 raise ValueError(
-                    "--like says what is taught, and how: leave --optimizer, --technique, --variant and "
-                    "--validate-after out."
+                    "--like says what is taught, and how: leave --optimizer, --technique, --variant, --unroll, "
+                    "--validate-after and --validate-every out."
                 )
             config = replace(TrainingConfig.of_weights(find_weights(self.like)), **settings)
         else:
-            config = recipe(optimizer, name, self.variant or "paper", validate_after=self.validate_after, **settings)
+            if optimizer is None:
+                optimizer = architecture_of(self.initial_weights) if self.initial_weights else "l2o-dm"
+            config = recipe(optimizer, name, self.variant or "paper", **lengths, **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
 

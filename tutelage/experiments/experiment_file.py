@@ -37,8 +37,9 @@ _TAUGHT_KEYS = _SETTINGS | {
     "optimizer": str,
     "technique": str,
     "variant": Variant,
-    "validate_after": int,
     "unroll": int,
+    "validate_after": int,
+    "validate_every": int,
     "until": list[int],
 }
 
@@ -111,19 +112,11 @@ def _configs(
     name: str,
     optimizer: str,
     technique: str,
-    unroll: int | None = None,
     until: list[int] | None = None,
     **settings: Any,
 ) -> dict[str, TrainingConfig]:
-    """The run called `name`; or, with numbers of epochs in `until`, one for each, that goes on from the one before.
-
-    `unroll` takes the place of the technique's unroll lengths, and of its validation lengths unless they are set.
-    """
+    """The run called `name`; or, with numbers of epochs in `until`, one for each, that goes on from the one before."""
     config = recipe(optimizer, technique, **settings)
-    if unroll is not None:
-        validated_after = settings.get("validate_after", unroll)
-        schedule = replace(config.technique.schedule, unroll_lengths=(unroll,), validation_lengths=(validated_after,))
-        config = replace(config, technique=replace(config.technique, schedule=schedule))
     if until is None:
         return {name: config}
     if not until or until != sorted(set(until)):

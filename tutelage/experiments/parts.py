@@ -18,6 +18,7 @@ from ..training import Event, TrainingConfig, train
 from ..training.card import TrainingLog, training_log
 from ..training.config import without_none
 from ..training.run_directory import CARD, CONFIG, RunDirectory
+from ..weights import find_weights
 from .cost import seconds_per_step
 
 Advance = Callable[[float, str], None]
@@ -40,9 +41,12 @@ class Place:
     def run_directory(self, name: str, config: TrainingConfig) -> Path:
         """Of a training run: its settings, and what interprets them, are part of the folder's name.
 
-        That is the version of this library, and the text of modules of one's own that the settings name.
+        That is the version of this library, the text of modules of one's own that the settings name, and the weights
+        that training begins with.
         """
         own = [source_of(name) for name in (config.optimizer, *config.optimizees) if is_own(name)]
+        if config.initial_weights is not None:
+            own.append(find_weights(config.initial_weights).read_bytes().hex())
         # without None, so that a new optional setting changes no name
         settings = json.dumps([without_none(asdict(config)), version("tutelage"), *own], sort_keys=True)
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"

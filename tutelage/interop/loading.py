@@ -13,7 +13,7 @@ from ..optimizers import (
     parse_hand_designed,
 )
 from ..optimizers.hand_designed import NAMES
-from ..weights import find_weights, is_published, is_zoo_name
+from ..weights import find_weights, is_published, is_zoo_name, read_weights
 from ..zoo import zoo_names
 from .published import load_published
 
@@ -27,6 +27,16 @@ def load_learned(name_or_path: str | Path) -> LearnedOptimizer:
     """
     path = find_weights(name_or_path)
     return load_published(path)[1] if is_published(path) else load_weights(path)[0]
+
+
+def architecture_of(name_or_path: str | Path) -> str:
+    """The name of the architecture of whatever `load_learned` takes.
+
+    Raises:
+        FileNotFoundError, ValueError: as there.
+    """
+    path = find_weights(name_or_path)
+    return load_published(path)[0] if is_published(path) else read_weights(path, "numpy")[1]["architecture"]
 
 
 def resolve_optimizer(text: str) -> Any:

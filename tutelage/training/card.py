@@ -55,6 +55,10 @@ def _rows(run: RunDirectory) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
+def _begun_with(config: TrainingConfig) -> str:
+    return "" if config.initial_weights is None else f", begun with the weights of {config.initial_weights}"
+
+
 def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoch: int, diverged: int) -> None:
     """Write `card.md` from the settings and the log; where it is, the run is finished."""
     rows = _rows(run)
@@ -65,7 +69,7 @@ def write_card(run: RunDirectory, config: TrainingConfig, epochs: int, best_epoc
         f"# {config.optimizer} taught on {', '.join(config.on)}",
         "",
         f"{epochs} epochs, {seconds / 60:.1f} minutes on {jax.device_count()} {jax.default_backend()} device(s), "
-        f"seed {config.seed}. Settings: `config.toml`; log: `metrics.jsonl`.",
+        f"seed {config.seed}{_begun_with(config)}. Settings: `config.toml`; log: `metrics.jsonl`.",
         f"Optimizees that diverged during training: {diverged}.",
         f"Best weights: epoch {best_epoch}, loss {best['validation_loss']} after {best['validation_steps']} steps "
         f"(mean of {config.num_validation} fresh optimizees of the training split"

@@ -28,6 +28,8 @@ class TrainingConfig:
     """The learned optimizer, by the name of its architecture or as package.module:factory."""
     on: tuple[str, ...] = ("mlp-orig",)
     """Optimizees, by name or as package.module:factory; of several, each epoch draws one."""
+    initial_weights: str | None = None
+    """What training begins with: a name in the zoo, a run directory or a file of weights; None for random ones."""
     seed: int = 0
     num_tasks: int = 1
     """Optimizees trained on at once; 1 is the paper."""

@@ -42,6 +42,17 @@ class Schedule:
         """The same, but every validation has so many steps."""
         return replace(self, validation_lengths=(num_steps,) * len(self.unroll_lengths))
 
+    def validated_every(self, epochs: int) -> "Schedule":
+        """The same, but with periods of so many epochs, in stages as long as before, up to whole periods.
+
+        Where nothing but validations ends a stage, it has as many periods as before.
+        """
+        changed = replace(self, period=epochs)
+        if self.max_periods is None:
+            return changed
+        least, most = (-(-self.period * periods // epochs) for periods in (self.min_periods, self.max_periods))
+        return replace(changed, min_periods=least, max_periods=most)
+
 
 class Decision(Enum):
     """What follows a validation."""

@@ -20,7 +20,9 @@ def recipe(
     technique_name: str = "cl-il",
     variant: Variant = "paper",
     *,
+    unroll: int | None = None,
     validate_after: int | None = None,
+    validate_every: int | None = None,
     **settings: Any,
 ) -> TrainingConfig:
     """The complete settings for a learned optimizer and technique; `settings` are fields to set otherwise.
@@ -28,14 +30,26 @@ def recipe(
     A learned optimizer that is not the paper's is trained as L2O-DM.
 
     Args:
-        validate_after: steps of all validations, in place of the technique's.
+        unroll: steps of an epoch's unroll, in place of the technique's, if that has one length for all epochs; also of
+            validations.
+        validate_after: steps of all validations, in place of the technique's or those of `unroll`.
+        validate_every: epochs between validations, in place of the technique's. A fixed number of epochs stays, up to
+            whole periods.
 
     Raises:
         ValueError: an unknown technique or variant, or settings that make no sense.
     """
     taught = technique(technique_name, variant, optimizer)
+    schedule = taught.schedule
+    if unroll is not None:
+        if taught.random_lengths or len(schedule.unroll_lengths) > 1:
+            raise ValueError(f"{technique_name} says itself how long to unroll: leave the unroll out, or take plain.")
+        schedule = replace(schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
     if validate_after is not None:
-        taught = replace(taught, schedule=taught.schedule.validated_after(validate_after))
+        schedule = schedule.validated_after(validate_after)
+    if validate_every is not None:
+        schedule = schedule.validated_every(validate_every)
+    taught = replace(taught, schedule=schedule)
     defaults: dict[str, Any] = {}
     if optimizer.startswith("l2o-scale"):
         defaults = {

@@ -12,17 +12,21 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from ..files import make_folder
+from ..optimizers import LearnedOptimizer, save_weights
 from .config import TrainingConfig
 
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
 WEIGHTS = "optimizer.safetensors"
+INITIAL = "initial.safetensors"
 CARD = "card.md"
 CHECKPOINTS = "checkpoints"
 
 
 class RunDirectory:
     """A folder with `config.toml`, `metrics.jsonl`, `checkpoints/`, `optimizer.safetensors` and `card.md`.
+
+    Where training does not begin with random weights, what it begins with is in `initial.safetensors`.
 
     A checkpoint appears whole or not at all, and says how long `metrics.jsonl` was: what was logged after it is
     cut off on resuming, so that the log of an interrupted run is that of an undisturbed one.
@@ -32,9 +36,14 @@ class RunDirectory:
         self.path = Path(path)
         self.metrics = self.path / METRICS
         self.weights = self.path / WEIGHTS
+        self.initial = self.path / INITIAL
 
-    def create(self, config: TrainingConfig) -> None:
+    def create(self, config: TrainingConfig, initial: LearnedOptimizer | None) -> None:
         """Start a new run.
+
+        Args:
+            initial: the weights that `config` begins with, kept here so that the run is the same whatever becomes of
+                where they are from.
 
         Raises:
             FileExistsError: the folder holds something already.
@@ -44,6 +53,8 @@ class RunDirectory:
                 f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
             )
         make_folder(self.path)
+        if initial is not None:
+            save_weights(self.initial, initial, config.optimizer, {"initial_weights": config.initial_weights})
         config.save(self.path / CONFIG)
 
     def config(self) -> TrainingConfig:

@@ -24,6 +24,7 @@ from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
 from .epoch import make_epoch
 from .estimator import cuts_coordinates, make_imitation, make_unroll
+from .initial import load_initial
 from .objective import SEGMENT_LENGTH, Mixture
 from .parallel import replicate, training_mesh
 from .run_directory import RunDirectory
@@ -113,7 +114,10 @@ class _Trainer:
         self.config = config
         self.technique = config.technique
         self.keys = _Keys(config.seed)
-        optimizer = create_learned(config.optimizer, self.keys.init)
+        if config.initial_weights is None:
+            optimizer = create_learned(config.optimizer, self.keys.init)
+        else:
+            optimizer, _ = load_weights(run.initial)
         self.mesh = training_mesh(config.num_tasks, cuts_coordinates(config, optimizer))
         self.problems = replicate(problems, self.mesh)
         # Any: optax's types do not know modules as parameters
@@ -275,8 +279,9 @@ def train(
     Raises:
         BlockingIOError: another training is at work in the folder.
         FileExistsError: the folder is not empty, and `resume` was not asked for.
-        FileNotFoundError: there is nothing to resume.
-        ValueError: settings that make no sense, optimizees or weights that cannot be trained, or a damaged run.
+        FileNotFoundError: there is nothing to resume, or no weights to begin with.
+        ValueError: settings that make no sense, optimizees or weights that cannot be trained or are of another kind of
+            optimizer, or a damaged run.
     """
     if resume == (config is not None):
         raise ValueError("train takes either a configuration or resume=True, which reads the run's own.")
@@ -296,13 +301,14 @@ def _train(
 ) -> LearnedOptimizer:
     untaught = create_learned(settings.optimizer, jax.random.key(0))
     check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
+    initial = None if resume else load_initial(settings)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if not resume:
         for problem in loaded.values():  # what is amiss with one shows before there is a folder
             eqx.filter_eval_shape(rollout, untaught, problem, jax.random.key(0), 1)
-        directory.create(settings)
+        directory.create(settings, initial)
     trainer = _Trainer(directory, settings, problems, validated)
     with alone_in(directory.path, "training"):
         state = trainer.load() if resume else trainer.start
