@@ -10,7 +10,7 @@ from ..naming import unknown_name
 from ..optimizees import check_optimizee_name, expand
 from ..optimizers import find_architecture
 from ..training import TrainingConfig
-from ..training.initial import load_initial
+from ..training.taken import check_taken
 
 Measure = Literal["final loss", "training steps"]
 
@@ -76,7 +76,7 @@ class Experiment:
             if name != Path(name).name:
                 raise ValueError(f'"{name}" is to be part of a folder\'s name: call it otherwise, without slashes.')
             find_architecture(config.optimizer)
-            load_initial(config)
+            check_taken(config)
         for problem in (*self.on, *expand([name for config in self.taught.values() for name in config.optimizees])):
             check_optimizee_name(problem)
         for optimizer in self.tuned.values():

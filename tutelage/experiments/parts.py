@@ -18,6 +18,7 @@ from ..training import Event, TrainingConfig, train
 from ..training.card import TrainingLog, training_log
 from ..training.config import without_none
 from ..training.run_directory import CARD, CONFIG, RunDirectory
+from ..training.taken import taken_weights
 from ..weights import find_weights
 from .cost import seconds_per_step
 
@@ -41,12 +42,11 @@ class Place:
     def run_directory(self, name: str, config: TrainingConfig) -> Path:
         """Of a training run: its settings, and what interprets them, are part of the folder's name.
 
-        That is the version of this library, the text of modules of one's own that the settings name, and the weights
-        that training begins with.
+        That is the version of this library, the text of modules of one's own that the settings name, and weights
+        that the run takes.
         """
         own = [source_of(name) for name in (config.optimizer, *config.optimizees) if is_own(name)]
-        if config.initial_weights is not None:
-            own.append(find_weights(config.initial_weights).read_bytes().hex())
+        own += [find_weights(name).read_bytes().hex() for name in taken_weights(config).values()]
         # without None, so that a new optional setting changes no name
         settings = json.dumps([without_none(asdict(config)), version("tutelage"), *own], sort_keys=True)
         return self.folder / "runs" / f"{name}-{hashlib.blake2b(settings.encode(), digest_size=4).hexdigest()}"

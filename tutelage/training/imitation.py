@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from ..optimizers import CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .augmentation import Constants
-from .flat import coordinate_shard, flat_points, num_coordinates, start_flat
+from .flat import coordinate_shard, flat_points, flat_teachers, num_coordinates, start_flat
 from .objective import Segment, TaskObjective, begin, finite_tasks, mean_over_tasks, sum_finite
 from .parallel import COORDINATES, TASKS
 from .replay import replay_gradient
@@ -56,13 +56,13 @@ class BlockwiseImitation(Imitation):
         assert isinstance(optimizer, CoordinatewiseOptimizer)
         constants, params = start_flat(self, keys)
         state = optimizer.init_coordinates(len(keys) * coordinate_shard(self).size)
-        teachers = jax.vmap(self.teachers.init)(params)
+        teachers = jax.vmap(flat_teachers(self, self.teachers).init)(params)
         return Imitated(keys, constants, params, teachers, state, jnp.ones(len(keys), bool))
 
     def segment(self, optimizer: LearnedOptimizer, carry: Imitated, keys: Key[Array, " tasks"]) -> Segment:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
         shard, num_tasks = coordinate_shard(self), keys.shape[0]
-        act = jax.vmap(self.teachers.act, in_axes=(None, 0, 0, 0))
+        act = jax.vmap(flat_teachers(self, self.teachers).act, in_axes=(None, 0, 0, 0))
 
         def step(loop, point_keys):
             params, states = loop

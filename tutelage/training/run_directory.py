@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from ..files import make_folder
-from ..optimizers import LearnedOptimizer, save_weights
+from ..interop import architecture_of, load_learned
+from ..optimizers import save_weights
 from .config import TrainingConfig
 
 CONFIG = "config.toml"
@@ -26,7 +28,8 @@ CHECKPOINTS = "checkpoints"
 class RunDirectory:
     """A folder with `config.toml`, `metrics.jsonl`, `checkpoints/`, `optimizer.safetensors` and `card.md`.
 
-    Where training does not begin with random weights, what it begins with is in `initial.safetensors`.
+    Where training does not begin with random weights, what it begins with is in `initial.safetensors`; taught teachers
+    are in `teacher-0.safetensors` and so on.
 
     A checkpoint appears whole or not at all, and says how long `metrics.jsonl` was: what was logged after it is
     cut off on resuming, so that the log of an interrupted run is that of an undisturbed one.
@@ -38,12 +41,12 @@ class RunDirectory:
         self.weights = self.path / WEIGHTS
         self.initial = self.path / INITIAL
 
-    def create(self, config: TrainingConfig, initial: LearnedOptimizer | None) -> None:
+    def create(self, config: TrainingConfig, taken: Mapping[str, str]) -> None:
         """Start a new run.
 
         Args:
-            initial: the weights that `config` begins with, kept here so that the run is the same whatever becomes of
-                where they are from.
+            taken: the taught optimizers that it takes weights from, by the file to copy them into, so that the run is
+                the same whatever becomes of where they are from.
 
         Raises:
             FileExistsError: the folder holds something already.
@@ -53,9 +56,9 @@ class RunDirectory:
                 f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
             )
         make_folder(self.path)
-        if initial is not None:
-            save_weights(self.initial, initial, config.optimizer, {"initial_weights": config.initial_weights})
-        config.save(self.path / CONFIG)
+        for file, name in taken.items():
+            save_weights(self.path / file, load_learned(name), architecture_of(name), {"from": name})
+        config.save(self.path / CONFIG)  # last, as it says that there is a run
 
     def config(self) -> TrainingConfig:
         """The settings of an existing run.

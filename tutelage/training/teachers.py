@@ -1,4 +1,4 @@
-"""Hand-designed optimizers that a learned one learns from."""
+"""Optimizers that a learned one learns from."""
 
 from typing import Any
 

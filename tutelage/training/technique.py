@@ -26,7 +26,7 @@ class ImitationSettings:
     ratios: tuple[float, ...] = (0.3,)
     """Probability that an epoch imitates, by stage of the curriculum; the last holds for all later ones."""
     teachers: tuple[str, ...] = TEACHERS
-    """Hand-designed optimizers, chosen with equal probability."""
+    """Hand-designed optimizers or taught ones, by name, chosen with equal probability."""
     mean_over_coordinates: bool = False
     """Half the mean over coordinates instead of equation 1's sum."""
     own_meta_optimizer: bool = False
@@ -48,7 +48,7 @@ class SelfImprovingSettings:
     """How the learned optimizer takes over from its teachers, step by step (section 4.2)."""
 
     teachers: tuple[str, ...] = TEACHERS
-    """Hand-designed optimizers; where the learned optimizer does not act, one of them does, with equal probability."""
+    """Likewise; where the learned optimizer does not act, one of them does, with equal probability."""
     start_probability: float = 0.25
     """Probability that a step's update is the learned optimizer's, in the first epoch."""
     epochs: int = 100
@@ -115,6 +115,12 @@ class Technique:
             raise ValueError(
                 "With an imitation ratio of 1 no epoch is left in which self-improving could act: choose one of them."
             )
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """All that it learns from, each once."""
+        parts = (self.imitation, self.self_improving)
+        return tuple(dict.fromkeys(name for part in parts if part for name in part.teachers))
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,10 @@ from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
 from .epoch import make_epoch
 from .estimator import cuts_coordinates, make_imitation, make_unroll
-from .initial import load_initial
 from .objective import SEGMENT_LENGTH, Mixture
 from .parallel import replicate, training_mesh
 from .run_directory import RunDirectory
-from .teachers import Teachers
+from .taken import check_taken, load_teachers, taken_weights
 from .validation import make_validation
 
 CHECKPOINT_SECONDS = 30.0
@@ -132,8 +131,8 @@ class _Trainer:
             config.objective == "log",
         )
         imitation, improving = self.technique.imitation, self.technique.self_improving
-        self.imitated = Teachers(tuple(map(parse_hand_designed, imitation.teachers)) if imitation else ())
-        self.mixed = Teachers(tuple(map(parse_hand_designed, improving.teachers)) if improving else ())
+        self.imitated = load_teachers(run, config, imitation.teachers if imitation else ())
+        self.mixed = load_teachers(run, config, improving.teachers if improving else ())
         self.start = _State(optimizer, optimizer, meta_state, meta_state, Curriculum(self.technique.schedule))
 
     def load(self) -> _State:
@@ -301,14 +300,15 @@ def _train(
 ) -> LearnedOptimizer:
     untaught = create_learned(settings.optimizer, jax.random.key(0))
     check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
-    initial = None if resume else load_initial(settings)
+    if not resume:
+        check_taken(settings)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
     validated = {name: loaded[name] for name in expand(settings.validate_on or settings.on)}
     if not resume:
         for problem in loaded.values():  # what is amiss with one shows before there is a folder
             eqx.filter_eval_shape(rollout, untaught, problem, jax.random.key(0), 1)
-        directory.create(settings, initial)
+        directory.create(settings, taken_weights(settings))
     trainer = _Trainer(directory, settings, problems, validated)
     with alone_in(directory.path, "training"):
         state = trainer.load() if resume else trainer.start

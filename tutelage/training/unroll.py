@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from ..optimizers import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, start_optimizer
 from .augmentation import Constants
-from .flat import coordinate_shard, flat_points, start_flat
+from .flat import coordinate_shard, flat_points, flat_teachers, start_flat
 from .objective import Mixture, Segment, TaskObjective, begin, finite_tasks, mean_over_tasks, sum_finite
 from .parallel import COORDINATES, TASKS
 from .replay import replay_gradient
+from .teachers import Teachers
 
 
 class Unrolled(NamedTuple):
@@ -41,8 +42,12 @@ class Unroll(TaskObjective):
     mixture: Mixture | None = None
     """Self-improving, where that is on."""
 
+    def teachers(self, mixture: Mixture) -> Teachers:
+        """For parameters as the unroll has them."""
+        return mixture.teachers
+
     def teacher_states(self, params: PyTree) -> Any:
-        return None if self.mixture is None else self.mixture.teachers.init(params)
+        return None if self.mixture is None else self.teachers(self.mixture).init(params)
 
 
 class BlockwiseUnroll(Unroll):
@@ -53,6 +58,9 @@ class BlockwiseUnroll(Unroll):
     Σ_s Δ_s · Σ_{t>s} ∇f_t for the updates on recorded gradients, which `replay_gradient` computes block by block.
     The optimizee is differentiated once and none of its activations is kept.
     """
+
+    def teachers(self, mixture: Mixture) -> Teachers:
+        return flat_teachers(self, mixture.teachers)
 
     def start(self, optimizer: LearnedOptimizer, keys: Key[Array, " tasks"]) -> Unrolled:
         assert isinstance(optimizer, CoordinatewiseOptimizer)
@@ -79,7 +87,7 @@ class BlockwiseUnroll(Unroll):
             updates, learned = shard.gather(updates.reshape(num_tasks, -1)), None
             if self.mixture is not None:
                 chosen = jax.vmap(self.mixture.choose)(point_keys)
-                updates, teacher_states = jax.vmap(self.mixture.teachers.follow)(
+                updates, teacher_states = jax.vmap(self.teachers(self.mixture).follow)(
                     chosen, point.seen, teacher_states, params, updates
                 )
                 learned = chosen < 0
@@ -197,7 +205,7 @@ class AutodiffUnroll(Unroll):
             updates, state = update(optimizer, seen, state, params, lax.stop_gradient(loss))
             if self.mixture is not None:
                 data = lax.stop_gradient((seen, teacher_states, params))
-                updates, teacher_states = self.mixture.teachers.follow(self.mixture.choose(key), *data, updates)
+                updates, teacher_states = self.teachers(self.mixture).follow(self.mixture.choose(key), *data, updates)
             return (jax.tree.map(jnp.add, params, updates), state, teacher_states), loss
 
         (params, state, teacher_states), losses = self.scan_steps(

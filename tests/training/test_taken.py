@@ -1,4 +1,4 @@
-"""Training that begins with taught weights."""
+"""Training that begins with taught weights, or has taught teachers."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import pytest
 
 from tests.interop.test_loading import archive
@@ -15,8 +16,9 @@ from tutelage import cli
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.parts import Place
 from tutelage.interop import load_learned
+from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM, save_weights
-from tutelage.training import recipe, train
+from tutelage.training import ImitationSettings, SelfImprovingSettings, recipe, train, trainer
 
 GENTLE = recipe(
     "l2o-dm", "plain", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1
@@ -95,3 +97,53 @@ def test_an_experiment_whose_weights_are_not_there_is_refused(tmp_path):
     path.write_text(f'title = "t"\non = "mlp-digits"\n[taught]\na = {training}\n')
     with pytest.raises(ValueError, match=r"mine\.toml: There is no file or folder no/weights"):
         load_experiment(str(path))
+
+
+@pytest.mark.parametrize("student", ["l2o-dm", "aligned-momentum"])
+@pytest.mark.parametrize("teacher", ["rnnprop", "tutelage-1"])
+def test_a_taught_optimizer_teaches_as_it_optimizes(tmp_path, student, teacher):
+    """The teacher's own losses, from the same starts and batches, whoever follows it; layouts of tensors included."""
+    imitation = ImitationSettings((1.0,), (teacher,))
+    config = recipe(student, "il", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1)
+    taught = replace(config.technique, imitation=imitation)
+    train(tmp_path / "run", replace(config, technique=taught))
+    row = contents(tmp_path / "run")[0][1]
+    problem, optimizer = optimizee("mlp-digits"), load_learned(teacher)
+    assert row["teacher"] == teacher
+    key = trainer._Keys(0).of_epoch(0)[0]
+    segment, task = (jax.random.fold_in(jax.random.fold_in(key, index), 0) for index in (0, 1))
+    params = problem.init(task)
+    state, losses = optimizer.init(params), []
+    for step in jax.random.split(segment, 21)[:20]:
+        loss, gradient = jax.value_and_grad(problem.loss)(params, problem.sample(step))
+        updates, state = optimizer.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        losses.append(float(loss))
+    assert row["mean_loss"] == pytest.approx(sum(losses) / 20, rel=1e-5)
+    assert eqx.tree_equal(load_learned(tmp_path / "run" / "teacher-0.safetensors"), optimizer)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("tutelage-2", "tutelage-2 follows a schedule, so it cannot be a teacher"),
+        ("rnnprob", 'no optimizer in the zoo "rnnprob"; did you mean rnnprop'),
+        ("adma:learning_rate=0.1", 'no hand-designed optimizer "adma"; did you mean adam'),
+        ("adam", "adam needs a learning rate"),
+    ],
+)
+def test_what_cannot_teach_is_refused_before_there_is_a_folder(tmp_path, teacher, message):
+    technique = replace(GENTLE.technique, self_improving=SelfImprovingSettings((teacher,)))
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", replace(GENTLE, technique=technique))
+    assert not (tmp_path / "run").exists()
+
+
+def test_self_improving_from_a_taught_optimizer(tmp_path):
+    technique = replace(GENTLE.technique, self_improving=SelfImprovingSettings(("tutelage-1", "l2o-dm")))
+    train(tmp_path / "run", replace(GENTLE, technique=technique))
+    assert contents(tmp_path / "run")[0][1]["gradient_norm"] > 0
+    assert {path.name for path in (tmp_path / "run").glob("teacher-*")} == {
+        "teacher-0.safetensors",
+        "teacher-1.safetensors",
+    }

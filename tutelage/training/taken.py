@@ -1,0 +1,54 @@
+"""What a run takes from taught optimizers: the weights that it begins with, and teachers."""
+
+from ..interop import architecture_of, load_learned
+from ..optimizers import load_weights, parse_hand_designed
+from ..optimizers.hand_designed import NAMES
+from .config import TrainingConfig
+from .run_directory import INITIAL, RunDirectory
+from .teachers import Teachers
+
+
+def taken_weights(config: TrainingConfig) -> dict[str, str]:
+    """The taught optimizers that a run takes weights from, by the file in its folder that keeps them."""
+    initial = {} if config.initial_weights is None else {INITIAL: config.initial_weights}
+    return initial | {_file(config, name): name for name in config.technique.teachers if _is_taught(name)}
+
+
+def check_taken(config: TrainingConfig) -> None:
+    """Nothing, if all that a run takes is there and can be taken.
+
+    Raises:
+        FileNotFoundError: one is not there.
+        ValueError: an unknown name, what is there is damaged, weights to begin with of another optimizer than is
+            trained, or a teacher with a schedule.
+    """
+    for name in config.technique.teachers:
+        if not _is_taught(name):
+            parse_hand_designed(name)
+        elif load_learned(name).scheduled:
+            raise ValueError(f"{name} follows a schedule, so it cannot be a teacher: name another.")
+    initial = config.initial_weights
+    if initial is not None and architecture_of(initial) != config.optimizer:
+        raise ValueError(
+            f"{initial} holds weights of {architecture_of(initial)}, with which {config.optimizer} cannot begin: "
+            "name others, or train that."
+        )
+
+
+def load_teachers(run: RunDirectory, config: TrainingConfig, names: tuple[str, ...]) -> Teachers:
+    """Those of the technique with these names, as the run has taken them."""
+    return Teachers(
+        tuple(
+            load_weights(run.path / _file(config, name))[0] if _is_taught(name) else parse_hand_designed(name)
+            for name in names
+        )
+    )
+
+
+def _is_taught(name: str) -> bool:
+    """Whether it is not a hand-designed optimizer, whose name is one of a few or has settings after it."""
+    return name not in NAMES and ":" not in name
+
+
+def _file(config: TrainingConfig, teacher: str) -> str:
+    return f"teacher-{config.technique.teachers.index(teacher)}.safetensors"
