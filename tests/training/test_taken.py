@@ -20,9 +20,7 @@ from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM, save_weights
 from tutelage.training import ImitationSettings, SelfImprovingSettings, recipe, train, trainer
 
-GENTLE = recipe(
-    "l2o-dm", "plain", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1
-)  # fmt: skip
+GENTLE = recipe("l2o-dm", "plain", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1)
 
 
 def begun_with(weights: str | Path):

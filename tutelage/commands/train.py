@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ..interop import architecture_of
+from ..interop import load_with_architecture
 from ..training import Augmentation, Event, TrainingConfig, recipe, train
 from ..training.config import Estimator, Objective
 from ..training.technique import Variant
@@ -100,7 +100,7 @@ class Train:
             config = replace(TrainingConfig.of_weights(find_weights(self.like)), **settings)
         else:
             if optimizer is None:
-                optimizer = architecture_of(self.initial_weights) if self.initial_weights else "l2o-dm"
+                optimizer = load_with_architecture(self.initial_weights)[0] if self.initial_weights else "l2o-dm"
             config = recipe(optimizer, name, self.variant or "paper", **lengths, **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))

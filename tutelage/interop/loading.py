@@ -25,18 +25,15 @@ def load_learned(name_or_path: str | Path) -> LearnedOptimizer:
         FileNotFoundError: nothing is there.
         ValueError: an unknown name, or what is there is damaged or something else.
     """
+    return load_with_architecture(name_or_path)[1]
+
+
+def load_with_architecture(name_or_path: str | Path) -> tuple[str, LearnedOptimizer]:
+    """Likewise, with the name of its architecture before it."""
     path = find_weights(name_or_path)
-    return load_published(path)[1] if is_published(path) else load_weights(path)[0]
-
-
-def architecture_of(name_or_path: str | Path) -> str:
-    """The name of the architecture of whatever `load_learned` takes.
-
-    Raises:
-        FileNotFoundError, ValueError: as there.
-    """
-    path = find_weights(name_or_path)
-    return load_published(path)[0] if is_published(path) else read_weights(path, "numpy")[1]["architecture"]
+    if is_published(path):
+        return load_published(path)
+    return read_weights(path, "numpy")[1]["architecture"], load_weights(path)[0]
 
 
 def resolve_optimizer(text: str) -> Any:

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from ..files import make_folder
-from ..interop import architecture_of, load_learned
+from ..interop import load_with_architecture
 from ..optimizers import save_weights
 from .config import TrainingConfig
 
@@ -57,7 +57,8 @@ class RunDirectory:
             )
         make_folder(self.path)
         for file, name in taken.items():
-            save_weights(self.path / file, load_learned(name), architecture_of(name), {"from": name})
+            architecture, optimizer = load_with_architecture(name)
+            save_weights(self.path / file, optimizer, architecture, {"from": name})
         config.save(self.path / CONFIG)  # last, as it says that there is a run
 
     def config(self) -> TrainingConfig:

@@ -1,6 +1,6 @@
 """What a run takes from taught optimizers: the weights that it begins with, and teachers."""
 
-from ..interop import architecture_of, load_learned
+from ..interop import load_learned, load_with_architecture
 from ..optimizers import load_weights, parse_hand_designed
 from ..optimizers.hand_designed import NAMES
 from .config import TrainingConfig
@@ -27,12 +27,13 @@ def check_taken(config: TrainingConfig) -> None:
             parse_hand_designed(name)
         elif load_learned(name).scheduled:
             raise ValueError(f"{name} follows a schedule, so it cannot be a teacher: name another.")
-    initial = config.initial_weights
-    if initial is not None and architecture_of(initial) != config.optimizer:
-        raise ValueError(
-            f"{initial} holds weights of {architecture_of(initial)}, with which {config.optimizer} cannot begin: "
-            "name others, or train that."
-        )
+    if config.initial_weights is not None:
+        architecture, _ = load_with_architecture(config.initial_weights)
+        if architecture != config.optimizer:
+            raise ValueError(
+                f"{config.initial_weights} holds weights of {architecture}, with which {config.optimizer} cannot "
+                "begin: name others, or train that."
+            )
 
 
 def load_teachers(run: RunDirectory, config: TrainingConfig, names: tuple[str, ...]) -> Teachers:
