@@ -137,8 +137,12 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
         (
             ["train", "x", "--like", "l2o-dm", "--unroll", "100"],
             2,
-            "leave --optimizer, --technique, --variant, --unroll",
+            "leave --optimizer, --technique, --teachers, --imitation-ratio, --variant, --unroll",
         ),
+        (["train", "x", "--technique", "cl", "--teachers", "rnnprop"], 2, "cl has no teachers: leave them out, or add"),
+        (["train", "x", "--technique", "self-improving", "--imitation-ratio", "1"], 2, "does not imitate: leave the"),
+        (["train", "x", "--imitation-ratio", "30"], 2, "probabilities from 0 to 1"),
+        (["train", "x", "--teachers", "rnnprob"], 2, "did you mean rnnprop"),
         (["train", "x", "--initial-weights", "l2o-dm", "--optimizer", "rnnprop"], 2, "rnnprop cannot begin"),
         (["tune", "l2o-dm", "--on", "mlp-digits"], 2, "no hand-designed optimizer"),
         (["import", "x.npz", "--out", "x.safetensors"], 1, "no file x.npz"),

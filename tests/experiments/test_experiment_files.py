@@ -12,7 +12,7 @@ from tutelage.experiments.parts import Place
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.scale import SCALES
 from tutelage.optimizees import expand
-from tutelage.training import TrainingConfig, recipe
+from tutelage.training import ImitationSettings, TrainingConfig, recipe
 from tutelage.weights import find_weights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "comparison.toml"
@@ -49,6 +49,13 @@ def test_an_unroll_leaves_the_validation_that_was_set(tmp_path):
         text = HEAD + TAUGHT.replace(" }", f", unroll = 60{setting} }}")
         schedule = load_experiment(write(tmp_path, text)).taught["a"].technique.schedule
         assert (schedule.unroll_lengths, schedule.validation_lengths) == ((60,), (expected,))
+
+
+def test_teachers_are_one_or_several(tmp_path):
+    for given, expected in (('"rnnprop"', ("rnnprop",)), ('["rnnprop", "l2o-dm"]', ("rnnprop", "l2o-dm"))):
+        text = HEAD + TAUGHT.replace('"plain"', f'"il", teachers = {given}, imitation_ratio = 1.0')
+        imitation = load_experiment(write(tmp_path, text)).taught["a"].technique.imitation
+        assert imitation == ImitationSettings((1.0,), expected)
 
 
 def test_settings_of_training(tmp_path):

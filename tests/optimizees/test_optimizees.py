@@ -1,4 +1,5 @@
 import gzip
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -6,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pooch
 import pytest
+from sklearn.datasets import load_digits
 
-from tutelage.optimizees import DataError, Optimizee, check_optimizee_name, load_dataset, optimizee
+from tutelage.optimizees import DataError, Optimizee, check_optimizee_name, datasets, load_dataset, optimizee
 
 
 def num_coordinates(problem):
@@ -44,6 +46,17 @@ def test_digits_need_no_files():
     assert len(train.labels) + len(test.labels) == 1_797
     assert set(test.labels) == set(range(10))
     assert not {image.tobytes() for image in test.images} & {image.tobytes() for image in train.images}
+    images, labels = load_digits(return_X_y=True)
+    every_fifth = slice(4, None, 5)
+    np.testing.assert_array_equal(test.images, np.asarray(images)[every_fifth])
+    np.testing.assert_array_equal(test.labels, np.asarray(labels)[every_fifth])
+
+
+def test_damaged_digits(monkeypatch, tmp_path):
+    installed = SimpleNamespace(locate_file=lambda path: tmp_path / path)
+    monkeypatch.setattr(datasets, "distribution", lambda name: installed)
+    with pytest.raises(DataError, match=r"scikit-learn's digits cannot be read \(.*\); install it again"):
+        load_dataset("digits", "train")
 
 
 def test_the_loss_is_the_cross_entropy():

@@ -18,9 +18,10 @@ from tutelage.experiments.parts import Place
 from tutelage.interop import load_learned
 from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM, save_weights
-from tutelage.training import ImitationSettings, SelfImprovingSettings, recipe, train, trainer
+from tutelage.training import recipe, train, trainer
 
-GENTLE = recipe("l2o-dm", "plain", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1)
+SHORT = {"unroll": 20, "validate_every": 1, "on": ("mlp-digits",), "num_validation": 2, "max_epochs": 1}
+GENTLE = recipe("l2o-dm", "plain", **SHORT)
 
 
 def begun_with(weights: str | Path):
@@ -101,10 +102,7 @@ def test_an_experiment_whose_weights_are_not_there_is_refused(tmp_path):
 @pytest.mark.parametrize("teacher", ["rnnprop", "tutelage-1"])
 def test_a_taught_optimizer_teaches_as_it_optimizes(tmp_path, student, teacher):
     """The teacher's own losses, from the same starts and batches, whoever follows it; layouts of tensors included."""
-    imitation = ImitationSettings((1.0,), (teacher,))
-    config = recipe(student, "il", unroll=20, validate_every=1, on=("mlp-digits",), num_validation=2, max_epochs=1)
-    taught = replace(config.technique, imitation=imitation)
-    train(tmp_path / "run", replace(config, technique=taught))
+    train(tmp_path / "run", recipe(student, "il", teachers=(teacher,), imitation_ratio=1.0, **SHORT))
     row = contents(tmp_path / "run")[0][1]
     problem, optimizer = optimizee("mlp-digits"), load_learned(teacher)
     assert row["teacher"] == teacher
@@ -131,15 +129,13 @@ def test_a_taught_optimizer_teaches_as_it_optimizes(tmp_path, student, teacher):
     ],
 )
 def test_what_cannot_teach_is_refused_before_there_is_a_folder(tmp_path, teacher, message):
-    technique = replace(GENTLE.technique, self_improving=SelfImprovingSettings((teacher,)))
     with pytest.raises(ValueError, match=message):
-        train(tmp_path / "run", replace(GENTLE, technique=technique))
+        train(tmp_path / "run", recipe("l2o-dm", "self-improving", teachers=(teacher,), **SHORT))
     assert not (tmp_path / "run").exists()
 
 
 def test_self_improving_from_a_taught_optimizer(tmp_path):
-    technique = replace(GENTLE.technique, self_improving=SelfImprovingSettings(("tutelage-1", "l2o-dm")))
-    train(tmp_path / "run", replace(GENTLE, technique=technique))
+    train(tmp_path / "run", recipe("l2o-dm", "self-improving", teachers=("tutelage-1", "l2o-dm"), **SHORT))
     assert contents(tmp_path / "run")[0][1]["gradient_norm"] > 0
     assert {path.name for path in (tmp_path / "run").glob("teacher-*")} == {
         "teacher-0.safetensors",

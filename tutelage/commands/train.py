@@ -34,6 +34,10 @@ class Train:
     """plain, augmented, cl or random-lengths, with -il, -self-improving or both added (default cl-il)."""
     unroll: int | None = None
     """Steps of each epoch's unroll (default: the technique's; plain 100, augmented 1000)."""
+    teachers: tuple[str, ...] | None = None
+    """Whom -il and -self-improving learn from, by name (default Adam, SGD and Adagrad): also taught optimizers."""
+    imitation_ratio: float | None = None
+    """Probability that an epoch of -il imitates (default 0.3)."""
     variant: Variant | None = None
     """Details as in the paper (default) or as in the authors' released program."""
     on: tuple[str, ...] | None = None
@@ -84,9 +88,9 @@ class Train:
         augmentation = _given(self, Augmentation)
         settings = _given(self, TrainingConfig)
         optimizer, name = settings.pop("optimizer", None), settings.pop("technique", "cl-il")
-        names = ("unroll", "validate_after", "validate_every")
-        lengths = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        method = self.optimizer or self.technique or self.variant or lengths
+        names = ("unroll", "validate_after", "validate_every", "teachers", "imitation_ratio")
+        adapted = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        method = self.optimizer or self.technique or self.variant or adapted
         if self.resume:
             if method or settings or augmentation or self.like:
                 raise ValueError("--resume says what all settings are: leave the others out.")
@@ -94,14 +98,14 @@ class Train:
         if self.like:
             if method:
                 raise ValueError(
-                    "--like says what is taught, and how: leave --optimizer, --technique, --variant, --unroll, "
-                    "--validate-after and --validate-every out."
+                    "--like says what is taught, and how: leave --optimizer, --technique, --teachers, "
+                    "--imitation-ratio, --variant, --unroll, --validate-after and --validate-every out."
                 )
             config = replace(TrainingConfig.of_weights(find_weights(self.like)), **settings)
         else:
             if optimizer is None:
                 optimizer = load_with_architecture(self.initial_weights)[0] if self.initial_weights else "l2o-dm"
-            config = recipe(optimizer, name, self.variant or "paper", **lengths, **settings)
+            config = recipe(optimizer, name, self.variant or "paper", **adapted, **settings)
         augmentation = replace(config.technique.augmentation, **augmentation)
         return replace(config, technique=replace(config.technique, augmentation=augmentation))
 

@@ -37,6 +37,8 @@ _TAUGHT_KEYS = _SETTINGS | {
     "optimizer": str,
     "technique": str,
     "variant": Variant,
+    "teachers": _Names,
+    "imitation_ratio": float,
     "unroll": int,
     "validate_after": int,
     "validate_every": int,
@@ -101,7 +103,7 @@ def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
     like = isinstance(settings, dict) and "like" in settings
     keys, required = (_LIKE_KEYS, ()) if like else (_TAUGHT_KEYS, ("optimizer", "technique"))
     _check_keys(f"the training of {name}", settings, keys, required)
-    settings |= {key: _names(settings[key]) for key in ("on", "validate_on") if key in settings}
+    settings |= {key: _names(settings[key]) for key in ("on", "validate_on", "teachers") if key in settings}
     if not like:
         return _configs(name, **settings)
     config = TrainingConfig.of_weights(find_weights(settings.pop("like")))

@@ -23,6 +23,8 @@ def recipe(
     unroll: int | None = None,
     validate_after: int | None = None,
     validate_every: int | None = None,
+    teachers: tuple[str, ...] | None = None,
+    imitation_ratio: float | None = None,
     **settings: Any,
 ) -> TrainingConfig:
     """The complete settings for a learned optimizer and technique; `settings` are fields to set otherwise.
@@ -35,6 +37,8 @@ def recipe(
         validate_after: steps of all validations, in place of the technique's or those of `unroll`.
         validate_every: epochs between validations, in place of the technique's. A fixed number of epochs stays, up to
             whole periods.
+        teachers: hand-designed optimizers or taught ones, by name, in place of the technique's.
+        imitation_ratio: probability that an epoch imitates, in place of the technique's.
 
     Raises:
         ValueError: an unknown technique or variant, or settings that make no sense.
@@ -49,7 +53,17 @@ def recipe(
         schedule = schedule.validated_after(validate_after)
     if validate_every is not None:
         schedule = schedule.validated_every(validate_every)
-    taught = replace(taught, schedule=schedule)
+    imitation, self_improving = taught.imitation, taught.self_improving
+    if teachers is not None:
+        if not (imitation or self_improving):
+            raise ValueError(f"{technique_name} has no teachers: leave them out, or add -il or -self-improving to it.")
+        imitation = imitation and replace(imitation, teachers=teachers)
+        self_improving = self_improving and replace(self_improving, teachers=teachers)
+    if imitation_ratio is not None:
+        if not imitation:
+            raise ValueError(f"{technique_name} does not imitate: leave the imitation ratio out, or add -il to it.")
+        imitation = replace(imitation, ratios=(imitation_ratio,))
+    taught = replace(taught, schedule=schedule, imitation=imitation, self_improving=self_improving)
     defaults: dict[str, Any] = {}
     if optimizer.startswith("l2o-scale"):
         defaults = {
