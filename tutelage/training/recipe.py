@@ -5,7 +5,7 @@ from typing import Any
 
 from .augmentation import Augmentation
 from .config import TrainingConfig
-from .technique import Variant, technique
+from .technique import Technique, Variant, technique
 
 # The authors' program starts the mean square at 1, as TensorFlow's RMSProp does.
 L2O_SCALE_META_OPTIMIZER = "rmsprop:learning_rate=1e-6,decay=0.9,eps=1e-20,initial_scale=1"
@@ -44,26 +44,8 @@ def recipe(
         ValueError: an unknown technique or variant, or settings that make no sense.
     """
     taught = technique(technique_name, variant, optimizer)
-    schedule = taught.schedule
-    if unroll is not None:
-        if taught.random_lengths or len(schedule.unroll_lengths) > 1:
-            raise ValueError(f"{technique_name} says itself how long to unroll: leave the unroll out, or take plain.")
-        schedule = replace(schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
-    if validate_after is not None:
-        schedule = schedule.validated_after(validate_after)
-    if validate_every is not None:
-        schedule = schedule.validated_every(validate_every)
-    imitation, self_improving = taught.imitation, taught.self_improving
-    if teachers is not None:
-        if not (imitation or self_improving):
-            raise ValueError(f"{technique_name} has no teachers: leave them out, or add -il or -self-improving to it.")
-        imitation = imitation and replace(imitation, teachers=teachers)
-        self_improving = self_improving and replace(self_improving, teachers=teachers)
-    if imitation_ratio is not None:
-        if not imitation:
-            raise ValueError(f"{technique_name} does not imitate: leave the imitation ratio out, or add -il to it.")
-        imitation = replace(imitation, ratios=(imitation_ratio,))
-    taught = replace(taught, schedule=schedule, imitation=imitation, self_improving=self_improving)
+    taught = _scheduled(taught, technique_name, unroll, validate_after, validate_every)
+    taught = _taught_by(taught, technique_name, teachers, imitation_ratio)
     defaults: dict[str, Any] = {}
     if optimizer.startswith("l2o-scale"):
         defaults = {
@@ -77,3 +59,36 @@ def recipe(
             defaults["objective_batches"] = L2O_SCALE_OBJECTIVE_BATCHES
             taught = replace(taught, augmentation=Augmentation(start_scale=L2O_SCALE_START))
     return TrainingConfig(taught, optimizer=optimizer, **(defaults | settings))
+
+
+def _scheduled(
+    taught: Technique, name: str, unroll: int | None, validate_after: int | None, validate_every: int | None
+) -> Technique:
+    """The same with other lengths and periods, where given."""
+    schedule = taught.schedule
+    if unroll is not None:
+        if taught.random_lengths or len(schedule.unroll_lengths) > 1:
+            raise ValueError(f"{name} says itself how long to unroll: leave the unroll out, or take plain.")
+        schedule = replace(schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
+    if validate_after is not None:
+        schedule = schedule.validated_after(validate_after)
+    if validate_every is not None:
+        schedule = schedule.validated_every(validate_every)
+    return replace(taught, schedule=schedule)
+
+
+def _taught_by(
+    taught: Technique, name: str, teachers: tuple[str, ...] | None, imitation_ratio: float | None
+) -> Technique:
+    """The same with other teachers and another imitation ratio, where given."""
+    imitation, self_improving = taught.imitation, taught.self_improving
+    if teachers is not None:
+        if not (imitation or self_improving):
+            raise ValueError(f"{name} has no teachers: leave them out, or add -il or -self-improving to it.")
+        imitation = imitation and replace(imitation, teachers=teachers)
+        self_improving = self_improving and replace(self_improving, teachers=teachers)
+    if imitation_ratio is not None:
+        if not imitation:
+            raise ValueError(f"{name} does not imitate: leave the imitation ratio out, or add -il to it.")
+        imitation = replace(imitation, ratios=(imitation_ratio,))
+    return replace(taught, imitation=imitation, self_improving=self_improving)
