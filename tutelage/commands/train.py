@@ -85,11 +85,10 @@ class Train:
 
     def config(self) -> TrainingConfig | None:
         """The settings that the options say; None with --resume, where they are the run's own."""
-        augmentation = _given(self, Augmentation)
-        settings = _given(self, TrainingConfig)
+        augmentation = _given(self, _field_names(Augmentation))
+        settings = _given(self, _field_names(TrainingConfig))
         optimizer, name = settings.pop("optimizer", None), settings.pop("technique", "cl-il")
-        names = ("unroll", "validate_after", "validate_every", "teachers", "imitation_ratio")
-        adapted = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        adapted = _given(self, ["unroll", "validate_after", "validate_every", "teachers", "imitation_ratio"])
         method = self.optimizer or self.technique or self.variant or adapted
         if self.resume:
             if method or settings or augmentation or self.like:
@@ -129,7 +128,11 @@ class Train:
         console.print(f"Finished: the best weights are in {self.run_directory / 'optimizer.safetensors'}.")
 
 
-def _given(command: Train, settings: type) -> dict[str, Any]:
-    """The options that belong to these settings and were given; those left out are None or False."""
-    values = {field.name: getattr(command, field.name, None) for field in fields(settings)}
+def _field_names(settings: type) -> list[str]:
+    return [field.name for field in fields(settings)]
+
+
+def _given(command: Train, names: list[str]) -> dict[str, Any]:
+    """Those of these options that there are and that were given; those left out are None or False."""
+    values = {name: getattr(command, name, None) for name in names}
     return {name: value for name, value in values.items() if value is not None and value is not False}

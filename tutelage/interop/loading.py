@@ -9,9 +9,9 @@ from ..naming import unknown_name
 from ..optimizers import (
     LearnedOptimizer,
     create_learned,
-    load_weights,
     parse_hand_designed,
 )
+from ..optimizers.architectures import restore
 from ..optimizers.hand_designed import NAMES
 from ..weights import find_weights, is_published, is_zoo_name, read_weights
 from ..zoo import zoo_names
@@ -33,7 +33,8 @@ def load_with_architecture(name_or_path: str | Path) -> tuple[str, LearnedOptimi
     path = find_weights(name_or_path)
     if is_published(path):
         return load_published(path)
-    return read_weights(path, "numpy")[1]["architecture"], load_weights(path)[0]
+    arrays, header = read_weights(path, "numpy")
+    return header["architecture"], restore(path, header["architecture"], arrays)
 
 
 def resolve_optimizer(text: str) -> Any:

@@ -90,14 +90,22 @@ def load_weights(path: str | Path) -> tuple[LearnedOptimizer, dict[str, Any]]:
         ValueError: a damaged file, or weights of another program or architecture.
     """
     arrays, header = read_weights(path, "numpy")
+    return restore(path, header["architecture"], arrays), header["provenance"]
+
+
+def restore(path: str | Path, architecture: str, arrays: dict[str, np.ndarray]) -> LearnedOptimizer:
+    """The optimizer that the arrays of a weights file are of.
+
+    Raises:
+        ValueError: an unknown architecture, or arrays of another.
+    """
     try:
-        create = find_architecture(header["architecture"])
+        create = find_architecture(architecture)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     template = eqx.filter_eval_shape(create, jax.eval_shape(lambda: jax.random.key(0)))
     expected = _named(template)
     if {name: leaf.shape for name, leaf in expected.items()} != {n: a.shape for n, a in arrays.items()}:
-        raise ValueError(f"{path}: its arrays are not those of {header['architecture']}.")
+        raise ValueError(f"{path}: its arrays are not those of {architecture}.")
     leaves = [jnp.asarray(arrays[name]) for name in expected]
-    optimizer = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return optimizer, header["provenance"]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
