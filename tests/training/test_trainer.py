@@ -164,7 +164,7 @@ def test_a_damaged_newest_checkpoint_costs_only_what_came_after_the_one_before(u
 def test_nothing_is_overwritten_and_nothing_imaginary_resumed(undisturbed, tmp_path):
     before = contents(undisturbed[0])
     with pytest.raises(FileExistsError, match="--resume"):
-        train(undisturbed[0], CONFIG)
+        train(undisturbed[0], replace(CONFIG, on=("nowhere:nothing",)))  # told of before anything is looked for
     assert contents(undisturbed[0]) == before
     with pytest.raises(FileNotFoundError, match="no training run"):
         train(tmp_path, resume=True)

@@ -41,6 +41,17 @@ class RunDirectory:
         self.weights = self.path / WEIGHTS
         self.initial = self.path / INITIAL
 
+    def check_empty(self) -> None:
+        """Nothing, if a new run can start here.
+
+        Raises:
+            FileExistsError: the folder holds something already.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
+            )
+
     def create(self, config: TrainingConfig, taken: Mapping[str, str]) -> None:
         """Start a new run.
 
@@ -51,10 +62,7 @@ class RunDirectory:
         Raises:
             FileExistsError: the folder holds something already.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise FileExistsError(
-                f"{self.path} is not empty: continue its run with --resume, or name a folder that is."
-            )
+        self.check_empty()
         make_folder(self.path)
         for file, name in taken.items():
             architecture, optimizer = load_with_architecture(name)

@@ -301,6 +301,7 @@ def _train(
     untaught = create_learned(settings.optimizer, jax.random.key(0))
     check_floating(untaught, f"weight of {settings.optimizer}", _ARRAY_OR_CONSTANT)
     if not resume:
+        directory.check_empty()  # before the time that data may take
         check_taken(settings)
     loaded = load_optimizees(expand(settings.optimizees), "train", data_dir)
     problems = {name: loaded[name] for name in expand(settings.on)}
