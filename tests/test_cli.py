@@ -131,7 +131,9 @@ def test_import_then_evaluate_either_form(capsys, tmp_path):
         (["train", "x", "--optimizer", "l2odm", "--on", "mlp-orig"], 2, "did you mean l2o-dm"),
         (["train", "x", "--validate-on", "mlp-orik"], 2, "did you mean mlp-orig"),
         (["train", "x", "--num-tasks", "0"], 2, "greater than 0"),
-        (["train", "x", "--unroll", "100"], 2, "cl-il says itself how long to unroll: leave the unroll out"),
+        (["train", "x", "--unroll", "100"], 2, "cl-il lengthens the unroll: give the lengths of two stages or more"),
+        (["train", "x", "--unroll", "20", "40", "--technique", "il"], 2, "il has unrolls of one length: give just one"),
+        (["train", "x", "--unroll", "20", "--technique", "random-lengths"], 2, "random-lengths draws its unrolls"),
         (["train", "x", "--unroll", "30", "--technique", "plain"], 2, "multiples of 20 steps, not 30"),
         (["train", "x", "--validate-every", "0"], 2, "are 1 or more"),
         (

@@ -12,7 +12,7 @@ from tutelage.experiments.parts import Place
 from tutelage.experiments.plan import make_plan
 from tutelage.experiments.scale import SCALES
 from tutelage.optimizees import expand
-from tutelage.training import ImitationSettings, TrainingConfig, recipe
+from tutelage.training import ImitationSettings, TrainingConfig, recipe, technique
 from tutelage.weights import find_weights
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "comparison.toml"
@@ -49,6 +49,16 @@ def test_an_unroll_leaves_the_validation_that_was_set(tmp_path):
         text = HEAD + TAUGHT.replace(" }", f", unroll = 60{setting} }}")
         schedule = load_experiment(write(tmp_path, text)).taught["a"].technique.schedule
         assert (schedule.unroll_lengths, schedule.validation_lengths) == ((60,), (expected,))
+
+
+def test_stages_of_a_curriculum_may_be_ones_own(tmp_path):
+    text = HEAD + TAUGHT.replace('"plain"', '"cl", unroll = [60, 100, 400]')
+    schedule = load_experiment(write(tmp_path, text)).taught["a"].technique.schedule
+    assert schedule == replace(
+        technique("cl", optimizer="rnnprop").schedule,
+        unroll_lengths=(60, 100, 400),
+        validation_lengths=(100, 400, 400),
+    )
 
 
 def test_teachers_are_one_or_several(tmp_path):
@@ -112,7 +122,10 @@ def test_settings_of_training(tmp_path):
             HEAD + TAUGHT.replace(" }", ", num_tasks = 1.5 }"),
             "num_tasks of the training of a is of type int",
         ),
-        (HEAD + TAUGHT.replace(" }", ", unroll = '100' }"), "unroll of the training of a is of type int, not '100'"),
+        (
+            HEAD + TAUGHT.replace(" }", ", unroll = '100' }"),
+            "unroll of the training of a is of type int | list[int], not '100'",
+        ),
         (
             HEAD + TAUGHT.replace(" }", ", until = [20, 10] }"),
             "until of a is rising numbers of epochs, at least",

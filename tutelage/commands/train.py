@@ -32,8 +32,8 @@ class Train:
     """Begin with these, not random ones: a name in the zoo, a run, or a file of weights, also published ones."""
     technique: str | None = None
     """plain, augmented, cl or random-lengths, with -il, -self-improving or both added (default cl-il)."""
-    unroll: int | None = None
-    """Steps of each epoch's unroll (default: the technique's; plain 100, augmented 1000)."""
+    unroll: tuple[int, ...] | None = None
+    """Steps of each epoch's unroll, of cl those of its stages (default: the technique's; plain 100, augmented 1000)."""
     teachers: tuple[str, ...] | None = None
     """Whom -il and -self-improving learn from, by name (default Adam, SGD and Adagrad): also taught optimizers."""
     imitation_ratio: float | None = None

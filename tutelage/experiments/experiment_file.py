@@ -39,7 +39,7 @@ _TAUGHT_KEYS = _SETTINGS | {
     "variant": Variant,
     "teachers": _Names,
     "imitation_ratio": float,
-    "unroll": int,
+    "unroll": int | list[int],
     "validate_after": int,
     "validate_every": int,
     "until": list[int],
@@ -105,6 +105,8 @@ def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
     _check_keys(f"the training of {name}", settings, keys, required)
     settings |= {key: _names(settings[key]) for key in ("on", "validate_on", "teachers") if key in settings}
     if not like:
+        if isinstance(settings.get("unroll"), list):
+            settings["unroll"] = tuple(settings["unroll"])
         return _configs(name, **settings)
     config = TrainingConfig.of_weights(find_weights(settings.pop("like")))
     return {name: replace(config, **settings)}

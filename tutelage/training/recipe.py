@@ -20,7 +20,7 @@ def recipe(
     technique_name: str = "cl-il",
     variant: Variant = "paper",
     *,
-    unroll: int | None = None,
+    unroll: int | tuple[int, ...] | None = None,
     validate_after: int | None = None,
     validate_every: int | None = None,
     teachers: tuple[str, ...] | None = None,
@@ -32,8 +32,9 @@ def recipe(
     A learned optimizer that is not the paper's is trained as L2O-DM.
 
     Args:
-        unroll: steps of an epoch's unroll, in place of the technique's, if that has one length for all epochs; also of
-            validations.
+        unroll: steps of an epoch's unroll, in place of the technique's: one number, also for validations, or for a
+            curriculum those of its stages, of which each is validated after as many steps as the next one unrolls, and
+            the last after its own.
         validate_after: steps of all validations, in place of the technique's or those of `unroll`.
         validate_every: epochs between validations, in place of the technique's. A fixed number of epochs stays, up to
             whole periods.
@@ -62,14 +63,23 @@ def recipe(
 
 
 def _scheduled(
-    taught: Technique, name: str, unroll: int | None, validate_after: int | None, validate_every: int | None
+    taught: Technique,
+    name: str,
+    unroll: int | tuple[int, ...] | None,
+    validate_after: int | None,
+    validate_every: int | None,
 ) -> Technique:
     """The same with other lengths and periods, where given."""
     schedule = taught.schedule
     if unroll is not None:
-        if taught.random_lengths or len(schedule.unroll_lengths) > 1:
-            raise ValueError(f"{name} says itself how long to unroll: leave the unroll out, or take plain.")
-        schedule = replace(schedule, unroll_lengths=(unroll,), validation_lengths=(unroll,))
+        lengths = (unroll,) if isinstance(unroll, int) else unroll
+        if taught.random_lengths:
+            raise ValueError(f"{name} draws its unrolls: leave the unroll out, or take plain.")
+        if len(schedule.unroll_lengths) > 1 and len(lengths) < 2:
+            raise ValueError(f"{name} lengthens the unroll: give the lengths of two stages or more, or take plain.")
+        if len(schedule.unroll_lengths) == 1 and len(lengths) != 1:
+            raise ValueError(f"{name} has unrolls of one length: give just one, or take cl, with stages of several.")
+        schedule = replace(schedule, unroll_lengths=lengths, validation_lengths=(*lengths[1:], lengths[-1]))
     if validate_after is not None:
         schedule = schedule.validated_after(validate_after)
     if validate_every is not None:
