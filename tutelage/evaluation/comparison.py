@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.special import bdtrc, stdtrit  # scipy.stats takes seconds to import
 
 from .summary import final_log_losses
 
@@ -101,12 +100,14 @@ def _sign_test(one: np.ndarray, other: np.ndarray) -> Comparison:
 
 def _so_many_by_chance(successes: int, trials: int) -> float:
     """The probability of at least so many heads from a fair coin."""
-    return float(bdtrc(successes - 1, trials, 0.5)) if successes else 1.0
+    return sum(math.comb(trials, heads) for heads in range(successes, trials + 1)) / 2**trials
 
 
 def confidence_interval(values: np.ndarray) -> tuple[float, float] | None:
     """Of the mean, at 95 % (Student's t); None for a single value."""
     if len(values) < 2:
         return None
+    from scipy.special import stdtrit  # here, as it takes 0.4 s, which every process would wait for
+
     half = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
