@@ -88,13 +88,13 @@ def _parse(name: str, text: str) -> Experiment:
                 continues[step] = before
             before = step
     claims = tuple(_claim(claim) for claim in table.pop("claims", ()))
-    on = expand(_names(table.pop("on")))
+    on = expand(_several(table.pop("on")))
     return Experiment(name, taught=taught, continues=continues, claims=claims, on=on, **table)
 
 
 def _claim(claim: Any) -> Claim:
     _check_keys("a claim", claim, _CLAIM_KEYS, required=("says", "better", "worse"))
-    claim |= {"worse": _names(claim["worse"]), "on": expand(_names(claim.get("on", [])))}
+    claim |= {"worse": _several(claim["worse"]), "on": expand(_several(claim.get("on", [])))}
     return Claim(**claim)
 
 
@@ -103,10 +103,8 @@ def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
     like = isinstance(settings, dict) and "like" in settings
     keys, required = (_LIKE_KEYS, ()) if like else (_TAUGHT_KEYS, ("optimizer", "technique"))
     _check_keys(f"the training of {name}", settings, keys, required)
-    settings |= {key: _names(settings[key]) for key in ("on", "validate_on", "teachers") if key in settings}
+    settings |= {key: _several(settings[key]) for key in ("on", "validate_on", "teachers", "unroll") if key in settings}
     if not like:
-        if isinstance(settings.get("unroll"), list):
-            settings["unroll"] = tuple(settings["unroll"])
         return _configs(name, **settings)
     config = TrainingConfig.of_weights(find_weights(settings.pop("like")))
     return {name: replace(config, **settings)}
@@ -128,9 +126,9 @@ def _configs(
     return {f"{name}-{epochs}": replace(config, max_epochs=epochs) for epochs in until}
 
 
-def _names(given: _Names) -> tuple[str, ...]:
-    """One name or several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def _several(given: Any) -> tuple[Any, ...]:
+    """One value or a list of them."""
+    return tuple(given) if isinstance(given, list) else (given,)
 
 
 def _check_keys(where: str, table: Any, known: Mapping[str, Any], required: Collection[str]) -> None:
