@@ -21,7 +21,7 @@ from tutelage.experiments import demonstration as demo_module
 from tutelage.training import ImitationSettings, Schedule, Technique
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--technique", "plain", "--on", "mlp-digits", "--num-validation", "2", "--max-epochs", "2"]
+SMALL = ["--technique", "plain", "--unroll", "40", "--on", "mlp-digits", "--num-validation", "2", "--max-epochs", "2"]
 
 
 def run(capsys, *arguments):
@@ -68,8 +68,8 @@ def test_without_a_terminal_training_says_now_and_then_how_far_it_is_each_time_i
     folder = tmp_path / ("a-long-name" * 8)
     assert cli.main(["train", str(folder), *SMALL]) == 0
     validated, first, second, validated_again, finished = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"epoch 0: validation loss \S+ after 100 steps \(best of the stage\), continue", validated)
-    assert re.fullmatch(r"epoch 1: loss \S+; stage 1: 100 steps, epochs to validation: 1", first)
+    assert re.fullmatch(r"epoch 0: validation loss \S+ after 40 steps \(best of the stage\), continue", validated)
+    assert re.fullmatch(r"epoch 1: loss \S+; stage 1: 40 steps, epochs to validation: 1", first)
     assert second.startswith("epoch 2: loss ")
     assert validated_again.startswith("epoch 2: validation loss ")
     assert finished == f"Finished: the best weights are in {folder / 'optimizer.safetensors'}."
@@ -315,7 +315,7 @@ def test_without_a_terminal_the_demo_says_what_it_is_at(capsys, tmp_path, monkey
 def test_an_optimizer_and_an_optimizee_of_ones_own(capsys, tmp_path):
     mine = ["--optimizer", "examples.my_optimizer:create", "--technique", "plain-il-self-improving"]
     text = ["--on", "examples.my_optimizee:create"]
-    assert run(capsys, "train", tmp_path / "mine", *mine, *SMALL[2:], "--num-validation", "2", "--json")[0] == 0
+    assert run(capsys, "train", tmp_path / "mine", *mine, *SMALL[2:], "--json")[0] == 0
     code, out, _ = run(
         capsys, "evaluate", tmp_path / "mine", "examples.my_optimizer:create", *text,
         "--steps", "100", "--seeds", "2", "--json",
@@ -329,8 +329,11 @@ def test_an_optimizer_and_an_optimizee_of_ones_own(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("technique", "settings"),
     [
-        ("cl-il", ["--optimizer", "rnnprop", "--random-scaling", "1", "--convex-term"]),
-        ("plain-self-improving", ["--optimizer", "rnnprop", "--estimator", "pes", "--num-tasks", "2"]),
+        ("cl-il", ["--optimizer", "rnnprop", "--unroll", "40", "60", "--random-scaling", "1", "--convex-term"]),
+        (
+            "plain-self-improving",
+            ["--optimizer", "rnnprop", "--unroll", "40", "--num-tasks", "2", "--estimator", "pes"],
+        ),
         ("random-lengths-il", ["--optimizer", "l2o-scale", "--on", "bowl", "rosenbrock-noisy"]),
     ],
 )

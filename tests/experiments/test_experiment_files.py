@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiling import A_LITTLE
 from tutelage import cli
 from tutelage.experiments.experiment_file import load_experiment
 from tutelage.experiments.parts import Place
@@ -170,7 +169,6 @@ def test_another_text_of_ones_own_module_is_another_run(tmp_path, monkeypatch):
 def test_the_example_from_file_to_report(tmp_path, monkeypatch):
     monkeypatch.chdir(EXAMPLE.parents[1])
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
-    monkeypatch.setenv("XLA_FLAGS", A_LITTLE)
     monkeypatch.setitem(SCALES, "smoke", replace(SCALES["smoke"], num_steps=100, seeds=2))
     assert len(make_plan(load_experiment(str(EXAMPLE)), SCALES["small"]).parts) == 10
     asked = ["reproduce", "examples/comparison.toml", "--scale", "smoke", "--folder", str(tmp_path)]

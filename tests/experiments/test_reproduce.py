@@ -1,13 +1,14 @@
 import json
 import math
+import multiprocessing
 import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,25 @@ DEVICES = Devices(1, "here")
 
 
 @pytest.fixture
-def environment(tmp_path):
-    """For processes that are to begin quickly: programs are compiled once."""
-    kept = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": A_LITTLE,
-        "JAX_NUM_CPU_DEVICES": "1",
-    }
-    return os.environ | kept
+def processes(tmp_path, monkeypatch):
+    """For processes that are to begin quickly: what they import is imported once, and programs are compiled once."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("XLA_FLAGS", A_LITTLE)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tutelage.cli"])
+    return context
 
 
-def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tutelage", "reproduce", "cost", "--scale", "smoke", "--folder", str(folder)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+def campaign_in(folder: Path) -> None:
+    sys.exit(cli.main(["reproduce", "cost", "--scale", "smoke", "--folder", str(folder)]))
+
+
+def start(folder: Path, processes: ForkServerContext) -> ForkServerProcess:
+    process = processes.Process(target=campaign_in, args=(folder,))
+    process.start()
+    return process
 
 
 def tables(folder: Path) -> tuple[pl.DataFrame, dict]:
@@ -60,32 +66,32 @@ def tables(folder: Path) -> tuple[pl.DataFrame, dict]:
     return pl.read_parquet(report / "results.parquet").drop("seconds"), runs | {"hardware": record["hardware"]}
 
 
-def finish(folder: Path, environment: dict[str, str]) -> float:
+def finish(folder: Path, processes: ForkServerContext) -> float:
     """Run it to its end, and return the seconds that took."""
     begun = time.monotonic()
-    process = start(folder, environment)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    process = start(folder, processes)
+    process.join()
+    assert process.exitcode == 0
     return time.monotonic() - begun
 
 
-def test_killed_at_random_moments_and_resumed(tmp_path, environment):
+def test_killed_at_random_moments_and_resumed(tmp_path, processes):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    finish(undisturbed, environment)
-    shortest = finish(undisturbed, environment)  # with nothing left to compute: two thirds of it go into starting
+    finish(undisturbed, processes)
+    shortest = finish(undisturbed, processes)  # with nothing left to compute: most of it goes into starting a worker
     chance = random.Random(0)
     kills = 0
     while kills < KILLS:
         begun = time.monotonic()
-        process = start(killed, environment)
-        try:
-            process.communicate(timeout=chance.uniform(0.75, 1) * shortest)
+        process = start(killed, processes)
+        process.join(chance.uniform(0.6, 1) * shortest)
+        if process.exitcode is None:
+            os.kill(process.pid, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+            process.join()
+            kills += process.exitcode != 0
+        else:
             shortest = time.monotonic() - begun  # the machine has less else to do by now
-        except subprocess.TimeoutExpired:
-            process.send_signal(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
-            process.communicate()
-            kills += process.returncode != 0
-    finish(killed, environment)
+    finish(killed, processes)
     (results, runs), (expected_results, expected_runs) = tables(killed), tables(undisturbed)
     assert_frame_equal(results, expected_results)
     assert runs == expected_runs

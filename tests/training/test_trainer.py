@@ -41,7 +41,7 @@ from tutelage.training.technique import RandomLengths, SelfImprovingSettings
 from tutelage.training.unroll import BlockwiseUnroll
 from tutelage.training.validation import make_validation
 
-SCHEDULE = Schedule((40, 60), (40, 60), period=2, min_periods=2, max_periods=2)
+SCHEDULE = Schedule((20, 40), (20, 40), period=2, min_periods=2, max_periods=2)
 CONFIG = TrainingConfig(Technique(SCHEDULE, ImitationSettings((0.5,))), on=("mlp-digits",), num_validation=2)
 MESH = training_mesh(1, cuts_coordinates=True)
 
