@@ -19,6 +19,7 @@ from tutelage.interop import load_learned
 from tutelage.optimizees import optimizee
 from tutelage.optimizers import L2ODM, save_weights
 from tutelage.training import recipe, train, trainer
+from tutelage.training.taken import taught_with
 
 SHORT = {"unroll": 20, "validate_every": 1, "on": ("mlp-digits",), "num_validation": 2, "max_epochs": 1}
 GENTLE = recipe("l2o-dm", "plain", **SHORT)
@@ -53,6 +54,25 @@ def test_a_run_goes_on_without_the_file_that_it_began_with(tmp_path):
         shutil.copy(tmp_path / "whole" / name, tmp_path / "killed" / name)
     train(tmp_path / "killed", resume=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_run_is_taught_again_with_the_copies_that_it_has_kept(tmp_path):
+    taken = tmp_path / "taken.safetensors"
+    save_weights(taken, L2ODM.create(jax.random.key(5)), "l2o-dm", {})
+    learned = {"teachers": (str(taken), "sgd:learning_rate=0.01"), "initial_weights": str(taken)}
+    config = recipe("l2o-dm", "il-self-improving", imitation_ratio=0.5, **learned, **SHORT | {"max_epochs": 3})
+    first = train(tmp_path / "first", config)
+    taken.unlink()
+    again = taught_with(tmp_path / "first" / "optimizer.safetensors")
+    assert eqx.tree_equal(train(tmp_path / "second", again), first)
+    losses = [
+        [row.get("mean_loss", row.get("validation_loss")) for row in contents(tmp_path / run)[0]]
+        for run in ("first", "second")
+    ]
+    assert losses[0] == losses[1]
+    assert again.technique.teachers[1] == "sgd:learning_rate=0.01"
+    alone = shutil.copy(tmp_path / "first" / "optimizer.safetensors", tmp_path / "alone.safetensors")
+    assert taught_with(Path(alone)) == config
 
 
 @pytest.mark.parametrize(

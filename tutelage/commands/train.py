@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from ..interop import load_with_architecture
 from ..training import Augmentation, Event, TrainingConfig, recipe, train
 from ..training.config import Estimator, Objective
+from ..training.taken import taught_with
 from ..training.technique import Variant
 from ..weights import find_weights
 from .interrupted import Interrupted
@@ -100,7 +101,7 @@ class Train:
                     "--like says what is taught, and how: leave --optimizer, --technique, --teachers, "
                     "--imitation-ratio, --variant, --unroll, --validate-after and --validate-every out."
                 )
-            config = replace(TrainingConfig.of_weights(find_weights(self.like)), **settings)
+            config = replace(taught_with(find_weights(self.like)), **settings)
         else:
             if optimizer is None:
                 optimizer = load_with_architecture(self.initial_weights)[0] if self.initial_weights else "l2o-dm"

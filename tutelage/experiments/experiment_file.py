@@ -11,6 +11,7 @@ from ..naming import unknown_name
 from ..optimizees import expand
 from ..settings import check_type
 from ..training import TrainingConfig, recipe
+from ..training.taken import taught_with
 from ..training.technique import Variant
 from ..weights import find_weights
 from .experiment import Claim, Experiment, Measure
@@ -106,8 +107,7 @@ def _taught(name: str, settings: Any) -> dict[str, TrainingConfig]:
     settings |= {key: _several(settings[key]) for key in ("on", "validate_on", "teachers", "unroll") if key in settings}
     if not like:
         return _configs(name, **settings)
-    config = TrainingConfig.of_weights(find_weights(settings.pop("like")))
-    return {name: replace(config, **settings)}
+    return {name: replace(taught_with(find_weights(settings.pop("like"))), **settings)}
 
 
 def _configs(

@@ -1,5 +1,8 @@
 """What a run takes from taught optimizers: the weights that it begins with, and teachers."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from ..interop import load_learned, load_with_architecture
 from ..optimizers import load_weights, parse_hand_designed
 from ..optimizers.hand_designed import NAMES
@@ -12,6 +15,28 @@ def taken_weights(config: TrainingConfig) -> dict[str, str]:
     """The taught optimizers that a run takes weights from, by the file in its folder that keeps them."""
     initial = {} if config.initial_weights is None else {INITIAL: config.initial_weights}
     return initial | {_file(config, name): name for name in config.technique.teachers if _is_taught(name)}
+
+
+def taught_with(weights: Path) -> TrainingConfig:
+    """The settings that weights were taught with.
+
+    What their run took from taught optimizers is taken from its own copies, where these lie beside the weights, so that
+    it can be taught again whatever has become of where they are from.
+
+    Raises:
+        ValueError: a damaged file, or one that does not say.
+    """
+    config = TrainingConfig.of_weights(weights)
+    kept = {name: weights.with_name(file) for file, name in taken_weights(config).items()}
+    names = {name: str(copy) for name, copy in kept.items() if copy.is_file()}
+    parts = {"imitation": config.technique.imitation, "self_improving": config.technique.self_improving}
+    taught = {
+        part: replace(settings, teachers=tuple(names.get(name, name) for name in settings.teachers))
+        for part, settings in parts.items()
+        if settings
+    }
+    initial = config.initial_weights and names.get(config.initial_weights, config.initial_weights)
+    return replace(config, technique=replace(config.technique, **taught), initial_weights=initial)
 
 
 def check_taken(config: TrainingConfig) -> None:
