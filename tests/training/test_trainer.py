@@ -133,12 +133,17 @@ def test_a_killed_run_resumes_bit_for_bit(undisturbed, tmp_path):
         """
     )
     run, random_moment = tmp_path / "run", random.Random(0)
-    metrics, kills = run / "metrics.jsonl", 0
+    kills = 0
+
+    def logged() -> int:
+        metrics = run / "metrics.jsonl"
+        return metrics.stat().st_size if metrics.exists() else 0
+
     for _ in range(3):
-        logged = metrics.stat().st_size if metrics.exists() else 0
+        before = logged()
         process = subprocess.Popen([sys.executable, "-c", script, run], env=os.environ | {"PYTHONPATH": "."})
         started = time.monotonic()
-        while process.poll() is None and (not metrics.exists() or metrics.stat().st_size <= logged):
+        while process.poll() is None and logged() <= before:
             assert time.monotonic() - started < 120
             time.sleep(0.05)
         time.sleep(random_moment.uniform(0.0, 2.0))

@@ -27,8 +27,8 @@ def taught_with(weights: Path) -> TrainingConfig:
         ValueError: a damaged file, or one that does not say.
     """
     config = TrainingConfig.of_weights(weights)
-    kept = {name: weights.with_name(file) for file, name in taken_weights(config).items()}
-    names = {name: str(copy) for name, copy in kept.items() if copy.is_file()}
+    taken = [(name, weights.with_name(file)) for file, name in taken_weights(config).items()]
+    names = {name: str(copy) for name, copy in taken if copy.is_file()}
     parts = {"imitation": config.technique.imitation, "self_improving": config.technique.self_improving}
     taught = {
         part: replace(settings, teachers=tuple(names.get(name, name) for name in settings.teachers))
