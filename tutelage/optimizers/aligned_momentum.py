@@ -109,6 +109,23 @@ class AlignedMomentum(LearnedOptimizer):
     def _log_warmup(self) -> Float[Array, ""]:
         return self.log_warmup
 
+    def _scale(
+        self, size: Float[Array, " coordinates"], floor: Float[Array, ""], tensors: Tensors
+    ) -> Float[Array, " coordinates"]:
+        """What momentum is divided by: `size` is sqrt(v̂), `floor` F."""
+        return size + floor
+
+    def _raised(
+        self,
+        fading: Float[Array, ""],
+        boldness: Float[Array, ""],
+        size: Float[Array, " coordinates"],
+        floor: Float[Array, ""],
+        tensors: Tensors,
+    ) -> Float[Array, " coordinates"]:
+        """How far each coordinate is raised; `fading` is the logarithm of min(warmup / t, 1)."""
+        return jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
+
     def update(
         self,
         grads: PyTree,
@@ -130,7 +147,7 @@ class AlignedMomentum(LearnedOptimizer):
         mean_size = state.mean_size + (root(jnp.mean(gradient**2)) - state.mean_size) / step
         size = root(mean_square / (1 - (1 - forget_square) ** step))
         floor = jnp.exp(self.log_floor) * mean_size + _EPSILON
-        scale = size + floor
+        scale = self._scale(size, floor, tensors)
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
@@ -141,16 +158,17 @@ class AlignedMomentum(LearnedOptimizer):
         age = jnp.log(step) - self._log_warmup()
         warmth, fading = jnp.minimum(age, 0.0), -jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
-        raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
+        raised = self._raised(fading, boldness, size, floor, tensors)
         updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state
 
 
 def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]]:
-    """The weights that were found by hand, with `others` in place of some, each off by a random twentieth or so."""
-    noise = 0.05 * jax.random.normal(key, (len(_START),), jnp.float32)
-    return {name: start + x for (name, start), x in zip((_START | others).items(), noise, strict=True)}
+    """The weights found by hand, `others` in place of some or added, each off by a random twentieth or so."""
+    start = _START | others
+    noise = 0.05 * jax.random.normal(key, (len(start),), jnp.float32)
+    return {name: value + x for (name, value), x in zip(start.items(), noise, strict=True)}
 
 
 def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:

@@ -13,8 +13,12 @@ _LOG_BOLDNESS_RANGE = -8.0, 1.0
 _LONGEST_WARMUP = 0.3
 _VANISHED, _NEVER_THERE = 1e-5, 1e-15
 _EPSILON = 1e-16
-_NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"
-_LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup", "log_revival"
+_ABSENT = 1e-2
+_NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor", "revival"
+_LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup"
+_TEMPERING = "share", "awakening"
+
+Coordinates = Float[Tensor, " coordinates"]
 
 
 class AlignedMomentum(Rule):
@@ -41,10 +45,20 @@ class AlignedMomentum(Rule):
     def _log_warmup(self) -> float:
         return self.logarithm["log_warmup"]
 
+    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
+        """What momentum is divided by."""
+        return size + floor
+
+    def _raised(
+        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
+    ) -> Coordinates:
+        """How far each coordinate is raised; `weakened` is by age and boldness."""
+        return _vanished(size, floor).mul_(self.number["revival"] * weakened)
+
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         log_boldness, mean_size, step = batch.problem
         step += 1
-        mean_size += (torch.linalg.vector_norm(gradients) / math.sqrt(len(gradients)) - mean_size) / step
+        mean_size += (_root_mean_square(gradients) - mean_size) / step
 
         memory = batch.coordinates.float()
         momentum, mean_square = memory
@@ -54,7 +68,7 @@ class AlignedMomentum(Rule):
         batch.coordinates.copy_(memory)
         size = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
         floor = self.number["floor"] * mean_size + _EPSILON
-        scale = size + floor
+        scale = self._scale(size, floor, batch)
 
         alignment = _cosine(gradients / scale, before.div_(scale))
         change = self.number["gain"] * (alignment - self.number["target"])
@@ -63,9 +77,7 @@ class AlignedMomentum(Rule):
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self._log_warmup()
-        moves = _vanished(size, floor).mul_(
-            torch.exp(self.logarithm["log_revival"] - age.clamp(min=0) - log_boldness.clamp(min=0))
-        )
+        moves = self._raised(torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0)), size, floor, batch)
         moves -= direction.sign() * direction.abs_().pow_(self.number["power"])
         moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
@@ -87,9 +99,44 @@ class ScheduledMomentum(AlignedMomentum):
         return moves.mul_((1 - (step - 1) / self.num_steps).clamp(min=0))
 
 
+class TemperedMomentum(ScheduledMomentum):
+    """That goes by gradients' sizes within their tensors too; see `tutelage.optimizers.tempered_momentum`."""
+
+    shapes = AlignedMomentum.shapes | dict.fromkeys((f"log_{name}" for name in _TEMPERING), ())
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__(weights)
+        self.number |= {name: math.exp(weights[f"log_{name}"]) for name in _TEMPERING}
+
+    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
+        share = self.number["share"] * batch.spread(_of_tensors(size, batch))[0]
+        return torch.hypot(size, share) + floor
+
+    def _raised(
+        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
+    ) -> Coordinates:
+        whole = _root_mean_square(size) + _EPSILON
+        of_tensors = _of_tensors(size, batch)
+        present = batch.spread(of_tensors / (of_tensors + _NEVER_THERE * whole))[0]
+        strength = self.number["awakening"] * weakened * whole / (whole + floor)
+        in_vectors = strength * present / (1 + size / whole / _ABSENT) ** 2
+        is_vector = torch.tensor([[float(rank < 2) for rank in batch.ranks]], device=size.device)
+        in_matrices = super()._raised(weakened, size, floor, batch)
+        return torch.where(batch.spread(is_vector)[0] > 0, in_vectors, in_matrices)
+
+
+def _of_tensors(size: Coordinates, batch: Batch) -> Float[Tensor, "1 tensors"]:
+    """The root mean square over each parameter."""
+    return batch.mean(size[None] ** 2).sqrt_()
+
+
+def _root_mean_square(x: Coordinates) -> Float[Tensor, ""]:
+    return torch.linalg.vector_norm(x) / math.sqrt(len(x))
+
+
 def _vanished(size: Float[Tensor, " n"], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
     """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
-    whole = torch.linalg.vector_norm(size) / math.sqrt(len(size))
+    whole = _root_mean_square(size)
     ratio = size / (whole + _EPSILON)
     return ratio / (ratio + _NEVER_THERE) / (1 + ratio / _VANISHED) ** 2 * (whole / (whole + floor))
 

@@ -1,0 +1,80 @@
+"""Scheduled momentum for networks whose units die: gradients that are small for their tensor stay small."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .aligned_momentum import NEVER_THERE, start_near
+from .numerics import root
+from .scheduled_momentum import ScheduledMomentum
+from .tensors import Tensors
+
+ABSENT = 1e-2
+"""Size of a bias's gradient, against all coordinates', below which its unit counts as dead."""
+_EPSILON = 1e-16
+_START = {  # that tempering makes differ; found by hand, docs/experiments.md says how
+    "log_rate": math.log(0.063),
+    "log_warmup": math.log(1350.0),
+    "log_gain": math.log(0.003),
+    "log_floor": math.log(0.00003),
+    "log_share": math.log(0.1),
+    "log_awakening": math.log(3.0),
+}
+
+
+class TemperedMomentum(ScheduledMomentum):
+    """Scheduled momentum that goes by each gradient's size within its tensor, and raises biases of dead units.
+
+    Two numbers more. With A the root mean square of sqrt(v̂) over the tensor of a coordinate, momentum is divided by
+
+        s = sqrt(v̂ + (share · A)²) + F
+
+    A class that answers to one image in a thousand gets gradients that are rare and small where the image is another's
+    and rare and large where it is its own. Divided by their own size alone all count the same, and the many small ones
+    keep the class dead. In vectors and scalars the revival of aligned momentum is replaced by
+
+        awakening · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + x / 0.01)^-2 · A / (A + 1e-15 G)
+
+    so that a bias without a gradient is raised from the start, unless its whole tensor has none, as one that is frozen.
+    """
+
+    log_share: Float[Array, ""] = eqx.field(kw_only=True)
+    log_awakening: Float[Array, ""] = eqx.field(kw_only=True)
+
+    @staticmethod
+    def create(key: PRNGKeyArray) -> "TemperedMomentum":
+        """Numbers found by hand, each off by a random twentieth or so, for 10,000 steps."""
+        weights: dict[str, Any] = start_near(key, **_START)
+        return TemperedMomentum(**weights)
+
+    def _scale(
+        self, size: Float[Array, " coordinates"], floor: Float[Array, ""], tensors: Tensors
+    ) -> Float[Array, " coordinates"]:
+        share = jnp.exp(self.log_share) * tensors.spread(_of_tensors(size, tensors))[0]
+        return root(size**2 + share**2) + floor
+
+    def _raised(
+        self,
+        fading: Float[Array, ""],
+        boldness: Float[Array, ""],
+        size: Float[Array, " coordinates"],
+        floor: Float[Array, ""],
+        tensors: Tensors,
+    ) -> Float[Array, " coordinates"]:
+        in_matrices = super()._raised(fading, boldness, size, floor, tensors)
+        whole = root(jnp.mean(size**2)) + _EPSILON
+        of_tensors = _of_tensors(size, tensors)
+        is_vector = jnp.array([[float(rank < 2) for rank in tensors.ranks]], size.dtype)
+        present = of_tensors / (of_tensors + NEVER_THERE * whole)
+        is_vector, present = tensors.spread(jnp.concatenate([is_vector, present]))
+        strength = jnp.exp(self.log_awakening + fading - jnp.maximum(boldness, 0.0)) * whole / (whole + floor)
+        in_vectors = strength * present * (1 + size / whole / ABSENT) ** -2
+        return jnp.where(is_vector > 0, in_vectors, in_matrices)
+
+
+def _of_tensors(size: Float[Array, " coordinates"], tensors: Tensors) -> Float[Array, "1 tensors"]:
+    """The root mean square over each tensor."""
+    return root(tensors.sum(size[None] ** 2) / jnp.array(tensors.sizes, size.dtype))
