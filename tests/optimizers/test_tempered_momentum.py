@@ -9,16 +9,16 @@ import pytest
 import tutelage
 from tutelage.optimizers import ScheduledMomentum, TemperedMomentum
 
-SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "frozen": (3,)}
+SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "frozen": (3,), "rounding": (5,)}
 TEMPERED = TemperedMomentum.create(jax.random.key(3))
 WITHOUT = ScheduledMomentum(**{f.name: getattr(TEMPERED, f.name) for f in fields(ScheduledMomentum)})
 STRAINED = eqx.tree_at(lambda o: [o.log_warmup, o.log_share], TEMPERED, [jnp.float32(2.0), jnp.float32(-0.5)])
 
 
 def gradients(number):
-    """Half of the bias never has a gradient, and a tenth of it a tiny one; one tensor is frozen."""
+    """Half of the bias never has a gradient, and a tenth of it a tiny one; one tensor is frozen, one only rounding."""
     sizes = jnp.where(jnp.arange(30) < 15, 0.0, 1.0) * jnp.where(jnp.arange(30) < 18, 1e-4, 1.0)
-    factors = {"weight": jnp.logspace(0, -12, 30), "bias": sizes, "scalar": jnp.float32(1.0), "frozen": jnp.zeros(3)}
+    factors = {"weight": jnp.logspace(0, -12, 30), "bias": sizes, "scalar": 1.0, "frozen": 0.0, "rounding": 1e-7}
     for step in range(number):
         keys = jax.random.split(jax.random.key(step), len(SHAPES))
         yield {n: factors[n] * jax.random.normal(k, s) for (n, s), k in zip(SHAPES.items(), keys, strict=True)}
@@ -66,7 +66,8 @@ def test_it_is_the_formula_of_its_documentation():
             ratio, of_tensor = size[name] / whole, root_mean_square(size[name]) / whole
             if len(shape) < 2:
                 factor = number["vector_factor"]
-                raised = number["awakening"] * (1 + ratio / 0.01) ** -2 * of_tensor / (of_tensor + 1e-15)
+                usual = of_tensor + 1e-15
+                raised = number["awakening"] * (1 + ratio / usual / 0.01) ** -2 * of_tensor / usual
             else:
                 factor = (np.prod(shape) / 1000) ** -number["size_exponent"]
                 raised = number["revival"] * (1 + ratio / 1e-5) ** -2 * ratio / (ratio + 1e-15)
@@ -78,10 +79,14 @@ def test_it_is_the_formula_of_its_documentation():
             np.testing.assert_allclose(update[name], expected, rtol=1e-8)
 
 
-def test_a_bias_without_gradient_is_raised_unless_its_tensor_is_frozen():
+def test_a_bias_without_gradient_is_raised_where_others_of_its_tensor_have_one():
     *_, last = run(TEMPERED, gradients(50))
-    assert (last["bias"][:15] > 0).all(), "of a unit that is dead from the start"
+    raised = last["bias"][:15].min()
+    assert raised > 0, "of a unit that is dead from the start"
     assert (last["frozen"] == 0).all()
+    unmoved = eqx.tree_at(lambda o: o.log_power, TEMPERED, jnp.float32(5.0))  # but by being raised
+    *_, last = run(unmoved, gradients(50))
+    assert jnp.abs(last["rounding"]).max() < 0.05 * raised, "as of a bias before batch normalization"
     *_, last = run(WITHOUT, gradients(50))
     assert (last["bias"][:15] == 0).all()
 

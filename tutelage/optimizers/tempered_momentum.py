@@ -13,7 +13,7 @@ from .scheduled_momentum import ScheduledMomentum
 from .tensors import Tensors
 
 ABSENT = 1e-2
-"""Size of a bias's gradient, against all coordinates', below which its unit counts as dead."""
+"""Size of a bias's gradient, against what is usual in its tensor, below which its unit counts as dead."""
 _EPSILON = 1e-16
 _START = {  # that tempering makes differ; found by hand, docs/experiments.md says how
     "log_rate": math.log(0.063),
@@ -36,9 +36,10 @@ class TemperedMomentum(ScheduledMomentum):
     and rare and large where it is its own. Divided by their own size alone all count the same, and the many small ones
     keep the class dead. In vectors and scalars the revival of aligned momentum is replaced by
 
-        awakening · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + x / 0.01)^-2 · A / (A + 1e-15 G)
+        awakening · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + y / 0.01)^-2 · A / (A + 1e-15 G)
 
-    so that a bias without a gradient is raised from the start, unless its whole tensor has none, as one that is frozen.
+    with y = sqrt(v̂) / A, so that a bias that alone in its tensor has no gradient is raised, from the start. Where none
+    has one, as in a tensor that is frozen, or all are rounding, as before batch normalization, they stay.
     """
 
     log_share: Float[Array, ""] = eqx.field(kw_only=True)
@@ -68,10 +69,10 @@ class TemperedMomentum(ScheduledMomentum):
         whole = root(jnp.mean(size**2)) + _EPSILON
         of_tensors = _of_tensors(size, tensors)
         is_vector = jnp.array([[float(rank < 2) for rank in tensors.ranks]], size.dtype)
-        present = of_tensors / (of_tensors + NEVER_THERE * whole)
-        is_vector, present = tensors.spread(jnp.concatenate([is_vector, present]))
+        usual = of_tensors + NEVER_THERE * whole
+        is_vector, usual, present = tensors.spread(jnp.concatenate([is_vector, usual, of_tensors / usual]))
         strength = jnp.exp(self.log_awakening + fading - jnp.maximum(boldness, 0.0)) * whole / (whole + floor)
-        in_vectors = strength * present * (1 + size / whole / ABSENT) ** -2
+        in_vectors = strength * present * (1 + size / usual / ABSENT) ** -2
         return jnp.where(is_vector > 0, in_vectors, in_matrices)
 
 

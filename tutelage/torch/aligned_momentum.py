@@ -117,9 +117,10 @@ class TemperedMomentum(ScheduledMomentum):
     ) -> Coordinates:
         whole = _root_mean_square(size) + _EPSILON
         of_tensors = _of_tensors(size, batch)
-        present = batch.spread(of_tensors / (of_tensors + _NEVER_THERE * whole))[0]
+        usual = of_tensors + _NEVER_THERE * whole
+        usual, present = batch.spread(torch.cat([usual, of_tensors / usual]))
         strength = self.number["awakening"] * weakened * whole / (whole + floor)
-        in_vectors = strength * present / (1 + size / whole / _ABSENT) ** 2
+        in_vectors = strength * present / (1 + size / usual / _ABSENT) ** 2
         is_vector = torch.tensor([[float(rank < 2) for rank in batch.ranks]], device=size.device)
         in_matrices = super()._raised(weakened, size, floor, batch)
         return torch.where(batch.spread(is_vector)[0] > 0, in_vectors, in_matrices)
