@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .learned import LearnedOptimizer
-from .numerics import root
+from .numerics import root, root_mean_square
 from .tensors import Tensors
 
 REFERENCE_SIZE = 1000.0
@@ -18,7 +18,8 @@ LOG_BOLDNESS_RANGE = -8.0, 1.0
 """Once the loss is 0, rounding agrees with itself, and boldness would grow without end."""
 VANISHED, NEVER_THERE = 1e-5, 1e-15
 """Sizes of a coordinate's gradient, against all coordinates', between which it was there and is no more."""
-_EPSILON = 1e-16
+EPSILON = 1e-16
+"""Added to what is divided by and may be 0."""
 _START = {  # found by hand; docs/experiments.md says how
     "log_rate": math.log(0.028),
     "log_momentum_forgetting": math.log(0.1),
@@ -144,9 +145,9 @@ class AlignedMomentum(LearnedOptimizer):
         forget, forget_square = jnp.exp(self.log_momentum_forgetting), jnp.exp(self.log_square_forgetting)
         momentum = state.momentum + forget * (gradient - state.momentum)
         mean_square = state.mean_square + forget_square * (gradient**2 - state.mean_square)
-        mean_size = state.mean_size + (root(jnp.mean(gradient**2)) - state.mean_size) / step
+        mean_size = state.mean_size + (root_mean_square(gradient) - state.mean_size) / step
         size = root(mean_square / (1 - (1 - forget_square) ** step))
-        floor = jnp.exp(self.log_floor) * mean_size + _EPSILON
+        floor = jnp.exp(self.log_floor) * mean_size + EPSILON
         scale = self._scale(size, floor, tensors)
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
@@ -173,14 +174,14 @@ def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]
 
 def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:
     """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
-    whole = root(jnp.mean(size**2))
-    ratio = size / (whole + _EPSILON)
+    whole = root_mean_square(size)
+    ratio = size / (whole + EPSILON)
     return whole / (whole + floor) * (1 + ratio / VANISHED) ** -2 * ratio / (ratio + NEVER_THERE)
 
 
 def _cosine(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
     """Of the angle between two vectors; 0 where one of them is 0."""
-    return a @ b / (root(a @ a) * root(b @ b) + _EPSILON)
+    return a @ b / (root(a @ a) * root(b @ b) + EPSILON)
 
 
 def _signed_power(x: Float[Array, " n"], power: Float[Array, ""]) -> Float[Array, " n"]:

@@ -7,14 +7,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .aligned_momentum import NEVER_THERE, start_near
-from .numerics import root
+from .aligned_momentum import EPSILON, NEVER_THERE, start_near
+from .numerics import root, root_mean_square
 from .scheduled_momentum import ScheduledMomentum
 from .tensors import Tensors
 
 ABSENT = 1e-2
 """Size of a bias's gradient, against what is usual in its tensor, below which its unit counts as dead."""
-_EPSILON = 1e-16
 _START = {  # that tempering makes differ; found by hand, docs/experiments.md says how
     "log_rate": math.log(0.063),
     "log_warmup": math.log(1350.0),
@@ -66,7 +65,7 @@ class TemperedMomentum(ScheduledMomentum):
         tensors: Tensors,
     ) -> Float[Array, " coordinates"]:
         in_matrices = super()._raised(fading, boldness, size, floor, tensors)
-        whole = root(jnp.mean(size**2)) + _EPSILON
+        whole = root_mean_square(size) + EPSILON
         of_tensors = _of_tensors(size, tensors)
         is_vector = jnp.array([[float(rank < 2) for rank in tensors.ranks]], size.dtype)
         usual = of_tensors + NEVER_THERE * whole
