@@ -123,7 +123,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             return loss
         gradients = torch.cat([p.grad.reshape(-1) for p in params if p.grad is not None]).float()
         batch = self._gather(params)
-        if not torch.linalg.vector_norm(gradients, torch.inf).isfinite():
+        if not torch.stack(torch.aminmax(gradients)).isfinite().all():  # a norm or isfinite of all is slower
             self._of_all()["skipped"] += 1
             warnings.warn("A gradient is not finite: this step is left out, nothing changes.", stacklevel=2)
             return loss
