@@ -10,7 +10,6 @@ from .learned import KEPT, CoordinatewiseOptimizer, LearnedOptimizer, for_steps,
 from .lstm import LSTM
 from .rnnprop import RNNProp
 from .scheduled_momentum import ScheduledMomentum
-from .tempered_momentum import TemperedMomentum
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,7 +24,6 @@ __all__ = [
     "LearnedOptimizer",
     "RNNProp",
     "ScheduledMomentum",
-    "TemperedMomentum",
     "create_learned",
     "find_architecture",
     "for_steps",

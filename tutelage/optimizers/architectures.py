@@ -22,7 +22,6 @@ from .l2o_scale import L2OScale
 from .learned import LearnedOptimizer
 from .rnnprop import RNNProp
 from .scheduled_momentum import ScheduledMomentum
-from .tempered_momentum import TemperedMomentum
 
 Create = Callable[[PRNGKeyArray], LearnedOptimizer]
 
@@ -33,7 +32,6 @@ ARCHITECTURES: dict[str, Create] = {
     "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
     "aligned-momentum": AlignedMomentum.create,
     "scheduled-momentum": ScheduledMomentum.create,
-    "tempered-momentum": TemperedMomentum.create,
 }
 
 

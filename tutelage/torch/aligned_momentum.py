@@ -64,9 +64,10 @@ class AlignedMomentum(Rule):
         momentum, mean_square = memory
         before = momentum.clone()
         momentum.lerp_(gradients, self.number["momentum_forgetting"])
-        mean_square.lerp_(gradients**2, self.number["square_forgetting"])
+        forget_square = self.number["square_forgetting"]
+        mean_square.mul_(1 - forget_square).addcmul_(gradients, gradients, value=forget_square)
         batch.coordinates.copy_(memory)
-        size = (mean_square / (1 - (1 - self.number["square_forgetting"]) ** step)).sqrt_()
+        size = (mean_square / (1 - (1 - forget_square) ** step)).sqrt_()
         floor = self.number["floor"] * mean_size + _EPSILON
         scale = self._scale(size, floor, batch)
 
@@ -78,7 +79,7 @@ class AlignedMomentum(Rule):
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self._log_warmup()
         moves = self._raised(torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0)), size, floor, batch)
-        moves -= direction.sign() * direction.abs_().pow_(self.number["power"])
+        moves -= direction.abs().log_().mul_(self.number["power"]).exp_().copysign_(direction)  # pow_ is slower
         moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
             part *= math.exp(log_factor)
@@ -86,12 +87,33 @@ class AlignedMomentum(Rule):
 
 
 class ScheduledMomentum(AlignedMomentum):
-    """The same with updates that fall to 0 over `num_steps`; see `tutelage.optimizers.scheduled_momentum`."""
+    """On a schedule, and by gradients' sizes within their tensors; see `tutelage.optimizers.scheduled_momentum`."""
 
     scheduled = True
+    shapes = AlignedMomentum.shapes | dict.fromkeys((f"log_{name}" for name in _TEMPERING), ())
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__(weights)
+        self.number |= {name: math.exp(weights[f"log_{name}"]) for name in _TEMPERING}
 
     def _log_warmup(self) -> float:
         return min(super()._log_warmup(), math.log(_LONGEST_WARMUP * self.num_steps))
+
+    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
+        share = self.number["share"] * _of_parameters(size, batch)
+        return (size**2).add_(batch.spread(share[None] ** 2)[0]).sqrt_().add_(floor)
+
+    def _raised(
+        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
+    ) -> Coordinates:
+        raised = super()._raised(weakened, size, floor, batch)
+        whole = _root_mean_square(size) + _EPSILON
+        of_parameters = _of_parameters(size, batch)
+        usual = of_parameters + _NEVER_THERE * whole
+        strength = self.number["awakening"] * weakened * whole / (whole + floor) * of_parameters / usual
+        chosen, parameter = batch.in_vectors
+        raised[chosen] = strength[parameter] / (1 + size[chosen] / usual[parameter] / _ABSENT) ** 2
+        return raised
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         moves = super().step(gradients, batch)
@@ -99,36 +121,10 @@ class ScheduledMomentum(AlignedMomentum):
         return moves.mul_((1 - (step - 1) / self.num_steps).clamp(min=0))
 
 
-class TemperedMomentum(ScheduledMomentum):
-    """That goes by gradients' sizes within their tensors too; see `tutelage.optimizers.tempered_momentum`."""
-
-    shapes = AlignedMomentum.shapes | dict.fromkeys((f"log_{name}" for name in _TEMPERING), ())
-
-    def __init__(self, weights: dict[str, Tensor]):
-        super().__init__(weights)
-        self.number |= {name: math.exp(weights[f"log_{name}"]) for name in _TEMPERING}
-
-    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
-        share = self.number["share"] * batch.spread(_of_tensors(size, batch))[0]
-        return torch.hypot(size, share) + floor
-
-    def _raised(
-        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
-    ) -> Coordinates:
-        whole = _root_mean_square(size) + _EPSILON
-        of_tensors = _of_tensors(size, batch)
-        usual = of_tensors + _NEVER_THERE * whole
-        usual, present = batch.spread(torch.cat([usual, of_tensors / usual]))
-        strength = self.number["awakening"] * weakened * whole / (whole + floor)
-        in_vectors = strength * present / (1 + size / usual / _ABSENT) ** 2
-        is_vector = torch.tensor([[float(rank < 2) for rank in batch.ranks]], device=size.device)
-        in_matrices = super()._raised(weakened, size, floor, batch)
-        return torch.where(batch.spread(is_vector)[0] > 0, in_vectors, in_matrices)
-
-
-def _of_tensors(size: Coordinates, batch: Batch) -> Float[Tensor, "1 tensors"]:
+def _of_parameters(size: Coordinates, batch: Batch) -> Float[Tensor, " tensors"]:
     """The root mean square over each parameter."""
-    return batch.mean(size[None] ** 2).sqrt_()
+    norms = torch._foreach_norm(size.split(batch.sizes))  # pyright: ignore[reportPrivateImportUsage]
+    return torch.stack(norms) / batch.counts.to(size.dtype).sqrt()
 
 
 def _root_mean_square(x: Coordinates) -> Float[Tensor, ""]:
@@ -139,7 +135,8 @@ def _vanished(size: Float[Tensor, " n"], floor: Float[Tensor, ""]) -> Float[Tens
     """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
     whole = _root_mean_square(size)
     ratio = size / (whole + _EPSILON)
-    return ratio / (ratio + _NEVER_THERE) / (1 + ratio / _VANISHED) ** 2 * (whole / (whole + floor))
+    falling = (ratio / _VANISHED).add_(1).square_().mul_(ratio + _NEVER_THERE)
+    return ratio.div_(falling).mul_(whole / (whole + floor))
 
 
 def _cosine(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:

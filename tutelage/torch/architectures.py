@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..weights import check_num_steps, find_weights, is_published, read_weights
-from .aligned_momentum import AlignedMomentum, ScheduledMomentum, TemperedMomentum
+from .aligned_momentum import AlignedMomentum, ScheduledMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale, L2OScaleAsReleased
 from .rnnprop import RNNProp
@@ -16,7 +16,6 @@ ARCHITECTURES: dict[str, type[Rule]] = {
     "l2o-scale-as-released": L2OScaleAsReleased,
     "aligned-momentum": AlignedMomentum,
     "scheduled-momentum": ScheduledMomentum,
-    "tempered-momentum": TemperedMomentum,
 }
 
 

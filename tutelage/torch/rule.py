@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 # Coordinates worked on at once: on a CPU what a block needs should stay in the cache, elsewhere it bounds memory.
@@ -28,10 +29,23 @@ class Batch:
     tensors: Float[Tensor, "tensor_rows tensors"]
     problem: Float[Tensor, " problem_rows"]
 
-    def spread(self, x: Float[Tensor, "features tensors"]) -> Float[Tensor, "features coordinates"]:
+    @cached_property
+    def counts(self) -> Int[Tensor, " tensors"]:
+        """The `sizes` as a tensor."""
+        return torch.tensor(self.sizes, device=self.coordinates.device)
+
+    @cached_property
+    def in_vectors(self) -> tuple[Int[Tensor, " chosen"], Int[Tensor, " chosen"]]:
+        """The coordinates of parameters with fewer than two axes, and of which parameter each is."""
+        numbers = torch.arange(len(self.sizes), device=self.counts.device)
+        parameter = self.spread(numbers[None])[0]
+        vectors = torch.tensor([rank < 2 for rank in self.ranks], device=numbers.device)
+        chosen = vectors[parameter].nonzero()[:, 0]
+        return chosen, parameter[chosen]
+
+    def spread(self, x: Shaped[Tensor, "features tensors"]) -> Shaped[Tensor, "features coordinates"]:
         """Each parameter's value at all of its coordinates."""
-        counts = torch.tensor(self.sizes, device=x.device)
-        return torch.repeat_interleave(x, counts, dim=1, output_size=sum(self.sizes))
+        return torch.repeat_interleave(x, self.counts, dim=1, output_size=sum(self.sizes))
 
     def mean(self, x: Float[Tensor, "features coordinates"]) -> Float[Tensor, "features tensors"]:
         """The mean over each parameter's coordinates."""
