@@ -35,7 +35,7 @@ VARIATIONS = {
     "noisy gradients": (Noisy(NOISY_QUADRATIC, 0.01), ObjectiveSettings(), None, None),
     "all at once": (
         Noisy(NOISY_QUADRATIC, 0.01),
-        ObjectiveSettings(True, 2, Augmentation(1.0, True, 3.0), 24),
+        ObjectiveSettings(True, 1e-3, 2, Augmentation(1.0, True, 3.0), 24),
         jnp.asarray(21),
         HALF,
     ),
@@ -111,10 +111,11 @@ def test_learned_initial_states_get_a_gradient_in_the_first_segment_alone(kind):
     assert abs(float(second.rate)) > 1
 
 
-def test_the_log_objective_is_its_formula():
-    unroll = BlockwiseUnroll(DIGITS, ObjectiveSettings(log_objective=True))
-    losses = jnp.linspace(2.0, 0.1, 21)
-    expected = np.mean(np.log(np.asarray(losses) / (2.5 + 1e-6) + 1e-6))
+@pytest.mark.parametrize(("settings", "epsilon"), [({}, 1e-6), ({"log_epsilon": 1e-12}, 1e-12)])
+def test_the_log_objective_is_its_formula(settings, epsilon):
+    unroll = BlockwiseUnroll(DIGITS, ObjectiveSettings(log_objective=True, **settings))
+    losses = jnp.logspace(0.3, -9, 21)
+    expected = np.mean(np.log(np.asarray(losses) / (2.5 + epsilon) + epsilon))
     assert float(unroll.meta_loss(losses, jnp.float32(2.5))) == pytest.approx(expected, rel=1e-5)
 
 

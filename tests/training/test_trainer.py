@@ -18,6 +18,7 @@ import pytest
 import tomli_w
 
 from tests.problems import Linear, Quadratic
+from tutelage.evaluation.rollout import start_rollout
 from tutelage.files import alone_in
 from tutelage.interop import load_learned
 from tutelage.optimizees import optimizee
@@ -36,6 +37,7 @@ from tutelage.training.augmentation import Augmentation
 from tutelage.training.epoch import make_epoch
 from tutelage.training.imitation import BlockwiseImitation
 from tutelage.training.parallel import training_mesh
+from tutelage.training.run_directory import RunDirectory
 from tutelage.training.teachers import Teachers
 from tutelage.training.technique import RandomLengths, SelfImprovingSettings
 from tutelage.training.unroll import BlockwiseUnroll
@@ -283,11 +285,50 @@ def test_no_optimizee_to_validate_on_is_refused():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"num_tasks": 0}, {"num_validation": 0}, {"perturbation": -1.0}, {"gradient_clip": 0.0}]
+    "settings",
+    [
+        {"num_tasks": 0},
+        {"num_validation": 0},
+        {"perturbation": -1.0},
+        {"gradient_clip": 0.0},
+        {"segment_length": 0},
+        {"log_epsilon": 0.0},
+    ],
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="greater than 0"):
         replace(CONFIG, **settings)
+
+
+def test_unrolls_that_are_no_whole_number_of_segments_are_refused():
+    with pytest.raises(ValueError, match="An unroll is a whole number of segments: 20 steps are none of 40"):
+        replace(CONFIG, segment_length=40)
+    with pytest.raises(ValueError, match="draws the lengths of its segments: leave segment_length out"):
+        recipe(technique_name="random-lengths", segment_length=10)
+
+
+@pytest.mark.parametrize("imitation", [None, ImitationSettings((1.0,))])
+def test_longer_segments_are_fewer_steps_of_the_meta_optimizer(tmp_path, imitation):
+    schedule = Schedule((120,), (20,), period=1, min_periods=1, max_periods=1)
+    config = TrainingConfig(Technique(schedule, imitation), on=("bowl",), num_validation=2)
+    problems, counts = {"bowl": optimizee("bowl")}, {}
+    for length in (None, 20, 60):
+        settings, folder = replace(config, segment_length=length), tmp_path / str(length)
+        train(folder, settings)
+        after = trainer._Trainer(RunDirectory(folder), settings, problems, problems).load()
+        counts[length] = int(optax.tree.get(after.meta_state, "count"))
+    assert counts == {None: 6, 20: 6, 60: 2}
+
+
+def test_validations_on_several_tell_how_far_below_epsilon_they_end():
+    bowl, rule, key = optimizee("bowl"), Linear(jnp.float32(-0.03)), jax.random.key(0)
+    loss = make_validation([bowl], 1, final_point=False)(rule, key, 400)
+    start = start_rollout(rule, bowl, jax.random.split(key, 1)[0])
+    initial = float(bowl.loss(start.params, bowl.sample(key)))
+    assert 1e-12 < loss / initial < 1e-7
+    for epsilon, expected in ((1e-6, np.log(1e-6)), (1e-20, np.log(loss / initial))):
+        validate = make_validation([bowl, bowl], 2, final_point=False, log_epsilon=epsilon)
+        assert validate(rule, key, 400) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_epoch_of_any_length_is_compiled_once_and_equals_its_segments():

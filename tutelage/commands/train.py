@@ -55,8 +55,12 @@ class Train:
     """Largest absolute value of the meta-gradient's elements (default: no clipping; L2O-Scale 10000)."""
     objective: Objective | None = None
     """Sum of the losses, or mean of log losses relative to the initial one (default sum; L2O-Scale log)."""
+    log_epsilon: float | None = None
+    """Relative losses below this count as this in the objective log and in validations on several (default 1e-6)."""
     objective_batches: int | None = None
     """Batches that each loss of the objective is a mean over (default: that of the step alone)."""
+    segment_length: int | None = None
+    """Steps between two steps of the meta-optimizer; an unroll is a whole number of them (default 20)."""
     estimator: Estimator | None = None
     """Of the meta-gradient: backpropagation (default), or (persistent) evolution strategies."""
     perturbation: float | None = None

@@ -12,7 +12,7 @@ from ..optimizers import load_weights, parse_hand_designed
 from ..settings import check_fields
 from .augmentation import Augmentation
 from .curriculum import Schedule
-from .objective import SEGMENT_LENGTH, ObjectiveSettings
+from .objective import LOG_EPSILON, SEGMENT_LENGTH, ObjectiveSettings
 from .technique import ImitationSettings, RandomLengths, SelfImprovingSettings, Technique
 
 Objective = Literal["sum", "log"]
@@ -41,8 +41,12 @@ class TrainingConfig:
     """Largest absolute value of the meta-gradient's elements; without it, no clipping."""
     objective: Objective = "sum"
     """Sum of the losses, or mean of the logarithms of the losses relative to the initial one."""
+    log_epsilon: float | None = None
+    """ε added to what logarithms are taken of, there and in validations on several optimizees; None for 1e-6."""
     objective_batches: int = 0
     """Batches, drawn once a segment, that the objective's losses are means over; with 0, each step's own batch."""
+    segment_length: int | None = None
+    """Steps between two steps of the meta-optimizer; None for 20, or as many as the technique draws."""
     estimator: Estimator = "backpropagation"
     """Of the meta-gradient: truncated backpropagation, or (persistent) evolution strategies."""
     perturbation: float = 0.01
@@ -64,8 +68,7 @@ class TrainingConfig:
             if isinstance(given, str) or not given:
                 raise ValueError(f'{name} is a tuple of at least one optimizee, as in ("mlp-orig",).')
         check_fields(self)
-        positive = ("num_tasks", "num_validation", "perturbation", "gradient_clip", "elementwise_clip", "max_epochs")
-        for name in positive:
+        for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be greater than 0, not {value}.")
@@ -73,11 +76,20 @@ class TrainingConfig:
             raise ValueError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}.")
         if self.objective_batches < 0:
             raise ValueError(f"objective_batches must be 0 or more, not {self.objective_batches}.")
+        if self.segment_length is not None:
+            self._check_segment_length(self.segment_length)
         if self.second_derivatives and self.estimator != "backpropagation":
             raise ValueError(
                 f"{self.estimator} does not differentiate, so second derivatives make no difference: leave one out."
             )
         parse_hand_designed(self.meta_optimizer)
+
+    def _check_segment_length(self, steps: int) -> None:
+        if self.technique.random_lengths:
+            raise ValueError("This technique draws the lengths of its segments: leave segment_length out.")
+        for unroll in self.technique.schedule.unroll_lengths:
+            if unroll % steps:
+                raise ValueError(f"An unroll is a whole number of segments: {unroll} steps are none of {steps}.")
 
     @property
     def optimizees(self) -> tuple[str, ...]:
@@ -90,9 +102,10 @@ class TrainingConfig:
         lengths = self.technique.random_lengths
         return ObjectiveSettings(
             log_objective=self.objective == "log",
+            log_epsilon=self.log_epsilon or LOG_EPSILON,
             objective_batches=self.objective_batches,
             augmentation=self.technique.augmentation,
-            segment_length=lengths.longest if lengths else SEGMENT_LENGTH,
+            segment_length=lengths.longest if lengths else self.segment_length or SEGMENT_LENGTH,
         )
 
     def save(self, path: Path) -> None:
@@ -136,6 +149,17 @@ class TrainingConfig:
         parts = {name: kind(**technique.pop(name)) for name, kind in _PARTS.items() if name in technique}
         return TrainingConfig(technique=Technique(**parts, **technique), **settings)
 
+
+_POSITIVE = (
+    "num_tasks",
+    "num_validation",
+    "log_epsilon",
+    "segment_length",
+    "perturbation",
+    "gradient_clip",
+    "elementwise_clip",
+    "max_epochs",
+)
 
 _PARTS: dict[str, Any] = {
     "schedule": Schedule,

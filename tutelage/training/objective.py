@@ -53,7 +53,8 @@ class ObjectiveSettings:
     """What the meta-objective is made of."""
 
     log_objective: bool = False
-    """Mean of log(f_t / (f_0 + 1e-6) + 1e-6), f_0 the initial loss (L2O-Scale), instead of the sum of f_t."""
+    """Mean of log(f_t / (f_0 + ε) + ε), f_0 the initial loss (L2O-Scale), instead of the sum of f_t."""
+    log_epsilon: float = LOG_EPSILON
     objective_batches: int = 0
     """With n > 0, f_t is the mean over n batches drawn once a segment, and gradients are on one of these (L2O-Scale as
     released: 10,000 images); with 0 each point has a batch of its own for both."""
@@ -150,7 +151,7 @@ class TaskObjective(MetaObjective):
         reached = self.reached()
         if not self.settings.log_objective:
             return jnp.sum(jnp.where(reached, losses, 0.0))
-        logs = jnp.log(losses / (initial + LOG_EPSILON) + LOG_EPSILON)
+        logs = jnp.log(losses / (initial + self.settings.log_epsilon) + self.settings.log_epsilon)
         return jnp.sum(jnp.where(reached, logs, 0.0)) / jnp.sum(reached)
 
     def scan_steps(self, step: Callable, carry: PyTree, keys: Key[Array, "steps ..."]) -> tuple[PyTree, PyTree]:

@@ -24,7 +24,7 @@ from .config import TrainingConfig
 from .curriculum import Curriculum, Decision
 from .epoch import make_epoch
 from .estimator import cuts_coordinates, make_imitation, make_unroll
-from .objective import SEGMENT_LENGTH, Mixture
+from .objective import Mixture
 from .parallel import replicate, training_mesh
 from .run_directory import RunDirectory
 from .taken import check_taken, load_teachers, taken_weights
@@ -129,6 +129,7 @@ class _Trainer:
             config.num_validation,
             self.technique.validate_final_point,
             config.objective == "log",
+            config.objective_settings.log_epsilon,
         )
         imitation, improving = self.technique.imitation, self.technique.self_improving
         self.imitated = load_teachers(run, config, imitation.teachers if imitation else ())
@@ -176,7 +177,7 @@ class _Trainer:
     def _epoch(self, state: _State) -> tuple[_State, dict[str, Any]]:
         key, imitate_key, teacher_key, optimizee_key, length_key = self.keys.of_epoch(state.epoch)
         stage, unroll_length = state.curriculum.stage, state.curriculum.unroll_length
-        segments, steps = unroll_length // SEGMENT_LENGTH, None
+        segments, steps = unroll_length // self.config.objective_settings.segment_length, None
         if self.technique.random_lengths is not None:
             segments, steps = self.technique.random_lengths.draw(length_key)
             unroll_length = segments * steps
@@ -195,7 +196,7 @@ class _Trainer:
             objective = make_imitation(
                 self.config, state.optimizer, self.problems[name], self.imitated, jnp.asarray(chosen)
             )
-            segments = max(1, unroll_length // SEGMENT_LENGTH)
+            segments = max(1, unroll_length // self.config.objective_settings.segment_length)
             if imitation.own_meta_optimizer:
                 moments = "imitation_state"
         optimizer, meta_state, metrics = self.train_epoch(

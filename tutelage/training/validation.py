@@ -20,7 +20,11 @@ ValidationFunction = Callable[[LearnedOptimizer, PRNGKeyArray, int], float]
 
 
 def make_validation(
-    optimizees: Sequence[Optimizee], num_starts: int, final_point: bool, log_objective: bool = False
+    optimizees: Sequence[Optimizee],
+    num_starts: int,
+    final_point: bool,
+    log_objective: bool = False,
+    log_epsilon: float = LOG_EPSILON,
 ) -> ValidationFunction:
     """A function `(optimizer, key, num_steps) -> loss`.
 
@@ -29,8 +33,8 @@ def make_validation(
     gives the same starts and batches, so that losses of two optimizers are compared in pairs.
 
     Of several optimizees, whose losses have no common scale, each has its share of the starts, at least one, and
-    what is averaged is log(f / (f_0 + 1e-6) + 1e-6) with f_0 the loss at the start. There, and with `log_objective`,
-    that of training, the function raises ValueError where a loss is below 0.
+    what is averaged is log(f / (f_0 + ε) + ε) with f_0 the loss at the start and ε `log_epsilon`. There, and with
+    `log_objective`, that of training, the function raises ValueError where a loss is below 0.
     """
     count = -(-num_starts // len(optimizees))
     mesh = training_mesh(count, cuts_coordinates=False)
@@ -41,7 +45,7 @@ def make_validation(
         optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
         results = [run(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH) for optimizee in placed]
         initial, final = (jnp.stack(losses) for losses in zip(*results, strict=True))
-        relative = final / (initial + LOG_EPSILON) + LOG_EPSILON
+        relative = final / (initial + log_epsilon) + log_epsilon
         several = len(placed) > 1
         if (several or log_objective) and bool(((initial < 0) | (relative <= 0)).any()):
             raise ValueError(
