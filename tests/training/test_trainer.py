@@ -320,6 +320,18 @@ def test_longer_segments_are_fewer_steps_of_the_meta_optimizer(tmp_path, imitati
     assert counts == {None: 6, 20: 6, 60: 2}
 
 
+def test_an_imitation_epoch_of_drawn_length_has_as_many_steps(tmp_path):
+    schedule = Schedule((100,), (20,), period=1, min_periods=1, max_periods=1)
+    config = TrainingConfig(
+        Technique(schedule, ImitationSettings((1.0,)), random_lengths=RandomLengths()), on=("bowl",), num_validation=2
+    )
+    train(tmp_path / "run", config)
+    problems = {"bowl": optimizee("bowl")}
+    after = trainer._Trainer(RunDirectory(tmp_path / "run"), config, problems, problems).load()
+    drawn = next(row["unroll"] for row in contents(tmp_path / "run")[0] if "unroll" in row)
+    assert int(optax.tree.get(after.meta_state, "count")) == drawn // RandomLengths().longest > 1
+
+
 def test_validations_on_several_tell_how_far_below_epsilon_they_end():
     bowl, rule, key = optimizee("bowl"), Linear(jnp.float32(-0.03)), jax.random.key(0)
     loss = make_validation([bowl], 1, final_point=False)(rule, key, 400)
