@@ -56,6 +56,13 @@ def contents(run: Path):
     return rows, (run / "optimizer.safetensors").read_bytes()
 
 
+def meta_steps(run: Path, config: TrainingConfig):
+    """How many steps the meta-optimizer had taken by the run's newest checkpoint."""
+    problems = {name: optimizee(name) for name in config.on}
+    state = trainer._Trainer(RunDirectory(run), config, problems, problems).load()
+    return int(optax.tree.get(state.meta_state, "count"))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
@@ -311,12 +318,11 @@ def test_unrolls_that_are_no_whole_number_of_segments_are_refused():
 def test_longer_segments_are_fewer_steps_of_the_meta_optimizer(tmp_path, imitation):
     schedule = Schedule((120,), (20,), period=1, min_periods=1, max_periods=1)
     config = TrainingConfig(Technique(schedule, imitation), on=("bowl",), num_validation=2)
-    problems, counts = {"bowl": optimizee("bowl")}, {}
+    counts = {}
     for length in (None, 20, 60):
         settings, folder = replace(config, segment_length=length), tmp_path / str(length)
         train(folder, settings)
-        after = trainer._Trainer(RunDirectory(folder), settings, problems, problems).load()
-        counts[length] = int(optax.tree.get(after.meta_state, "count"))
+        counts[length] = meta_steps(folder, settings)
     assert counts == {None: 6, 20: 6, 60: 2}
 
 
@@ -326,10 +332,8 @@ def test_an_imitation_epoch_of_drawn_length_has_as_many_steps(tmp_path):
         Technique(schedule, ImitationSettings((1.0,)), random_lengths=RandomLengths()), on=("bowl",), num_validation=2
     )
     train(tmp_path / "run", config)
-    problems = {"bowl": optimizee("bowl")}
-    after = trainer._Trainer(RunDirectory(tmp_path / "run"), config, problems, problems).load()
     drawn = next(row["unroll"] for row in contents(tmp_path / "run")[0] if "unroll" in row)
-    assert int(optax.tree.get(after.meta_state, "count")) == drawn // RandomLengths().longest > 1
+    assert meta_steps(tmp_path / "run", config) == drawn // RandomLengths().longest > 1
 
 
 def test_validations_on_several_tell_how_far_below_epsilon_they_end():

@@ -63,6 +63,11 @@ class ObjectiveSettings:
     """Steps between two steps of the meta-optimizer, at most."""
 
 
+def relative_losses(losses: Float[Array, " *n"], initial: Float[Array, " *#n"], epsilon: float) -> Float[Array, " *n"]:
+    """f_t / (f_0 + ε) + ε, of which logarithms are taken."""
+    return losses / (initial + epsilon) + epsilon
+
+
 class Mixture(eqx.Module):
     """Self-improving: at every step the update comes from the learned optimizer or from one of the teachers."""
 
@@ -151,7 +156,7 @@ class TaskObjective(MetaObjective):
         reached = self.reached()
         if not self.settings.log_objective:
             return jnp.sum(jnp.where(reached, losses, 0.0))
-        logs = jnp.log(losses / (initial + self.settings.log_epsilon) + self.settings.log_epsilon)
+        logs = jnp.log(relative_losses(losses, initial, self.settings.log_epsilon))
         return jnp.sum(jnp.where(reached, logs, 0.0)) / jnp.sum(reached)
 
     def scan_steps(self, step: Callable, carry: PyTree, keys: Key[Array, "steps ..."]) -> tuple[PyTree, PyTree]:

@@ -177,7 +177,8 @@ class _Trainer:
     def _epoch(self, state: _State) -> tuple[_State, dict[str, Any]]:
         key, imitate_key, teacher_key, optimizee_key, length_key = self.keys.of_epoch(state.epoch)
         stage, unroll_length = state.curriculum.stage, state.curriculum.unroll_length
-        segments, steps = unroll_length // self.config.objective_settings.segment_length, None
+        segment_length = self.config.objective_settings.segment_length
+        segments, steps = unroll_length // segment_length, None
         if self.technique.random_lengths is not None:
             segments, steps = self.technique.random_lengths.draw(length_key)
             unroll_length = segments * steps
@@ -196,7 +197,7 @@ class _Trainer:
             objective = make_imitation(
                 self.config, state.optimizer, self.problems[name], self.imitated, jnp.asarray(chosen)
             )
-            segments = max(1, unroll_length // self.config.objective_settings.segment_length)
+            segments = max(1, unroll_length // segment_length)
             if imitation.own_meta_optimizer:
                 moments = "imitation_state"
         optimizer, meta_state, metrics = self.train_epoch(

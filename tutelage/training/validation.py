@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray
 from ..evaluation.rollout import advance_rollout, map_runs, start_rollout
 from ..optimizees import Optimizee
 from ..optimizers import LearnedOptimizer
-from .objective import LOG_EPSILON, SEGMENT_LENGTH
+from .objective import LOG_EPSILON, SEGMENT_LENGTH, relative_losses
 from .parallel import TASKS, replicate, training_mesh
 
 ValidationFunction = Callable[[LearnedOptimizer, PRNGKeyArray, int], float]
@@ -45,7 +45,7 @@ def make_validation(
         optimizer, keys = replicate((optimizer, jax.random.split(key, count)), mesh)
         results = [run(optimizer, optimizee, keys, num_steps // SEGMENT_LENGTH) for optimizee in placed]
         initial, final = (jnp.stack(losses) for losses in zip(*results, strict=True))
-        relative = final / (initial + log_epsilon) + log_epsilon
+        relative = relative_losses(final, initial, log_epsilon)
         several = len(placed) > 1
         if (several or log_objective) and bool(((initial < 0) | (relative <= 0)).any()):
             raise ValueError(
