@@ -1,153 +1,85 @@
-from dataclasses import fields
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 
 import tutelage
-from tutelage.optimizers import AlignedMomentum, ScheduledMomentum
+from tutelage.evaluation import EvaluationStore
+from tutelage.optimizers import AlignedMomentum, ScheduledMomentum, save_weights
+from tutelage.training import recipe
 
-SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "frozen": (3,), "rounding": (5,)}
+PROBLEM = "mlp-digits"
 SCHEDULED = ScheduledMomentum.create(jax.random.key(3))
-ALIGNED = AlignedMomentum(**{f.name: getattr(SCHEDULED, f.name) for f in fields(AlignedMomentum)})
-STRAINED = eqx.tree_at(lambda o: [o.log_warmup, o.log_share], SCHEDULED, [jnp.float32(2.0), jnp.float32(-0.5)])
+WITHOUT = AlignedMomentum(**{name: x for name, x in vars(SCHEDULED).items() if eqx.is_array(x)})
 
 
-def gradients(number):
-    """Half of the bias never has a gradient, and a tenth of it a tiny one; one tensor is frozen, one only rounding."""
-    sizes = jnp.where(jnp.arange(30) < 15, 0.0, 1.0) * jnp.where(jnp.arange(30) < 18, 1e-4, 1.0)
-    factors = {"weight": jnp.logspace(0, -12, 30), "bias": sizes, "scalar": 1.0, "frozen": 0.0, "rounding": 1e-7}
-    for step in range(number):
-        keys = jax.random.split(jax.random.key(step), len(SHAPES))
-        yield {n: factors[n] * jax.random.normal(k, s) for (n, s), k in zip(SHAPES.items(), keys, strict=True)}
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, SCHEDULED, "scheduled-momentum", {})
+    return path
 
 
-def run(optimizer, given):
-    update, state = jax.jit(lambda o, g, s: o.update(g, s)), None
-    for gradient in given:
-        state = optimizer.init(gradient) if state is None else state
-        updates, state = update(optimizer, gradient, state)
-        yield updates
+@pytest.mark.parametrize(("num_steps", "warmup"), [(4, 1.2), (5_000, jnp.exp(WITHOUT.log_warmup))])
+def test_it_is_aligned_momentum_times_what_is_left_of_the_schedule(num_steps, warmup):
+    params = {"weight": jnp.zeros((40, 30)), "bias": jnp.zeros(30)}
+    gradients = [jax.tree.map(lambda x: jax.random.normal(jax.random.key(t), x.shape), params) for t in range(6)]  # noqa: B023
+    ours, plain = SCHEDULED.for_steps(num_steps), replace(WITHOUT, log_warmup=jnp.log(warmup))
+    state = ours.init(params)
+    for step, gradient in enumerate(gradients):
+        expected, after = plain.update(gradient, state)
+        updates, state = ours.update(gradient, state)
+        left = max(1 - step / num_steps, 0)
+        jax.tree.map(lambda u, e: np.testing.assert_allclose(u, left * e, rtol=1e-6), updates, expected)  # noqa: B023
+        jax.tree.map(np.testing.assert_array_equal, state, after)
 
 
-@pytest.mark.parametrize("num_steps", [10_000, 9])  # at 9 it warms up for 2.7, and then stands still
-@pytest.mark.usefixtures("double_precision")
-def test_it_is_the_formula_of_its_documentation(num_steps):
-    optimizer = jax.tree.map(lambda x: x.astype(jnp.float64), STRAINED).for_steps(num_steps)
-    given = [jax.tree.map(lambda x: x.astype(jnp.float64), g) for g in gradients(12)]
-    number = {f.name[4:]: np.exp(float(getattr(optimizer, f.name))) for f in fields(optimizer) if f.name[:4] == "log_"}
-    forget, forget_square = number["momentum_forgetting"], number["square_forgetting"]
-    m, v = ({name: np.zeros(shape) for name, shape in SHAPES.items()} for _ in range(2))
-    warmup = min(number["warmup"], 0.3 * num_steps)
-    boldness, sizes = 0.0, []
+def test_it_is_evaluated_with_a_schedule_for_just_those_steps(weights, tmp_path):
+    store = EvaluationStore(tmp_path / "kept")
 
-    def row(tree):
-        return np.concatenate([np.ravel(tree[name]) for name in SHAPES])
+    def losses(steps):
+        table = tutelage.evaluate([str(weights)], [PROBLEM], num_steps=steps, num_seeds=2, store=store)
+        return table.sort("seed", "step")["loss"].to_numpy().reshape(2, -1)
 
-    def root_mean_square(x):
-        return np.sqrt(np.mean(np.square(x)))
-
-    for step, (gradient, update) in enumerate(zip(given, run(optimizer, given), strict=True), start=1):
-        before = dict(m)
-        sizes.append(root_mean_square(row(gradient)))
-        floor = number["floor"] * np.mean(sizes)
-        size, scale = {}, {}
-        for name, g in gradient.items():
-            m[name] = (1 - forget) * m[name] + forget * np.asarray(g)
-            v[name] = (1 - forget_square) * v[name] + forget_square * np.square(g)
-            size[name] = np.sqrt(v[name] / (1 - (1 - forget_square) ** step))
-            scale[name] = np.hypot(size[name], number["share"] * root_mean_square(size[name])) + floor
-        scale["frozen"] += 1e-300
-        whole = root_mean_square(row(size))
-        if step > 1:
-            a, b = (row({name: x[name] / scale[name] for name in SHAPES}) for x in (gradient, before))
-            boldness += number["gain"] * (a @ b / np.sqrt((a @ a) * (b @ b)) - number["target"])
-        for name, shape in SHAPES.items():
-            ratio, of_tensor = size[name] / whole, root_mean_square(size[name]) / whole
-            if len(shape) < 2:
-                factor = number["vector_factor"]
-                usual = of_tensor + 1e-15
-                raised = number["awakening"] * (1 + ratio / usual / 0.01) ** -2 * of_tensor / usual
-            else:
-                factor = (np.prod(shape) / 1000) ** -number["size_exponent"]
-                raised = number["revival"] * (1 + ratio / 1e-5) ** -2 * ratio / (ratio + 1e-15)
-            raised *= min(warmup / step, 1) * min(np.exp(-boldness), 1) * whole / (whole + floor)
-            direction = m[name] / (1 - (1 - forget) ** step) / scale[name]
-            expected = raised - np.sign(direction) * np.abs(direction) ** number["power"]
-            expected *= number["rate"] * factor * np.exp(boldness) * min(step / warmup, 1)
-            expected *= max(1 - (step - 1) / num_steps, 0)
-            np.testing.assert_allclose(update[name], expected, rtol=1e-8)
+    long, short = losses(300), losses(100)
+    assert (short != long[:, :1]).all(), "a longer run is not taken for a shorter one"
+    problem = tutelage.optimizee(PROBLEM, split="test")
+    for seed in range(2):
+        run, _ = tutelage.rollout(SCHEDULED, problem, jax.random.key(seed), 100)
+        np.testing.assert_allclose(run.mean(), short[seed, 0], rtol=1e-5)
+    assert len(list(store.folder.iterdir())) == 2
 
 
-def test_a_bias_without_gradient_is_raised_where_others_of_its_tensor_have_one():
-    *_, last = run(SCHEDULED, gradients(50))
-    raised = last["bias"][:15].min()
-    assert raised > 0, "of a unit that is dead from the start"
-    assert (last["frozen"] == 0).all()
-    unmoved = eqx.tree_at(lambda o: o.log_power, SCHEDULED, jnp.float32(5.0))  # but by being raised
-    *_, last = run(unmoved, gradients(50))
-    assert jnp.abs(last["rounding"]).max() < 0.05 * raised, "as of a bias before batch normalization"
-    *_, last = run(ALIGNED, gradients(50))
-    assert (last["bias"][:15] == 0).all()
+def test_a_user_says_for_how_many_steps(weights):
+    problem = tutelage.optimizee(PROBLEM, split="test")
+    by_name, end = tutelage.rollout(tutelage.load(weights, num_steps=50), problem, jax.random.key(0), 60)
+    learned, _ = tutelage.rollout(SCHEDULED, problem, jax.random.key(0), 50)
+    np.testing.assert_allclose(by_name[:50], learned, rtol=1e-5)
+    _, at_50 = tutelage.rollout(tutelage.load(weights, num_steps=50), problem, jax.random.key(0), 50)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-8), end, at_50)
+    for wrong, says in ((None, "say how many steps you will take"), (0, "1 or more, not 0")):
+        with pytest.raises(ValueError, match=says):
+            tutelage.load(weights, num_steps=wrong)
+    with pytest.raises(ValueError, match="rnnprop follows no schedule: leave num_steps out"):
+        tutelage.load("rnnprop", num_steps=50)
 
 
-def test_what_is_rare_moves_by_its_sum_rather_than_by_its_signs():
-    """A class that is dead for all but a few images: pushed down a little by nine of them, up a lot by the tenth."""
-    rare = jnp.where(jnp.arange(600) % 50 == 0, jnp.where(jnp.arange(600) % 500 == 0, -1e-1, 3e-3), 0.0)
-
-    def moved(optimizer):
-        common = (jax.random.normal(jax.random.key(step), (10, 10)) for step in range(600))
-        given = ({"weight": g.at[0].set(x)} for g, x in zip(common, rare, strict=True))
-        return sum(float(updates["weight"][0].sum()) for updates in run(optimizer, given))
-
-    unrevived = [eqx.tree_at(lambda o: o.log_revival, o, jnp.float32(-30.0)) for o in (SCHEDULED, ALIGNED)]
-    assert moved(unrevived[0]) > 0 > moved(unrevived[1])
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_number_of_steps_is_an_integer(weights):
+    with pytest.raises(ValueError, match=r"num_steps must be an integer, 1 or more, not 10000\.0"):
+        tutelage.load(weights, num_steps=1e4)  # pyright: ignore[reportArgumentType]
 
 
-def test_no_class_stays_dead():
-    """On 16 features that are all positive three of ten classes are dead behind their ReLU at first."""
-    inputs = 0.6 + 0.4 * jax.random.uniform(jax.random.key(0), (2_000, 16))
-    labels = jnp.argmax((inputs - inputs.mean(0)) @ jax.random.normal(jax.random.key(1), (16, 10)), axis=1)
-
-    def logits(params, inputs):
-        return jax.nn.relu(inputs @ params["weight"] + params["bias"])
-
-    def alive(optimizer, num_steps):
-        def loss(params, chosen):
-            right = labels[chosen][:, None]
-            return -jnp.take_along_axis(jax.nn.log_softmax(logits(params, inputs[chosen])), right, 1).mean()
-
-        def step(carry, key):
-            params, state = carry
-            gradient = jax.grad(loss)(params, jax.random.randint(key, (128,), 0, len(inputs)))
-            updates, state = optimizer.update(gradient, state)
-            return (jax.tree.map(jnp.add, params, updates), state), None
-
-        params = {"weight": 0.01 * jax.random.normal(jax.random.key(2), (16, 10)), "bias": jnp.zeros(10)}
-        start = params, optimizer.init(params)
-        (params, _), _ = jax.lax.scan(step, start, jax.random.split(jax.random.key(5), num_steps))
-        return int((logits(params, inputs) > 0).any(0).sum())
-
-    assert alive(SCHEDULED, 0) == 7
-    assert alive(SCHEDULED, 2_000) == 10 > alive(ALIGNED, 2_000)
-
-
-def test_gradients_that_are_all_zero_move_nothing_and_have_derivatives():
-    zeros = jax.tree.map(jnp.zeros_like, next(gradients(1)))
-
-    def moved(optimizer, gradient):
-        _, state = optimizer.update(gradient, optimizer.init(gradient))
-        updates, _ = optimizer.update(gradient, state)
-        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(updates))
-
-    assert moved(SCHEDULED, zeros) == 0
-    for slopes in jax.grad(moved, argnums=(0, 1))(SCHEDULED, zeros):
-        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
-
-
-def test_zero_loss_is_kept():
-    problem = tutelage.optimizee("mlp-digits", split="test")
-    losses, _ = tutelage.rollout(SCHEDULED, problem, jax.random.key(1), 6_000)
-    assert losses[2_000:].max() < 1e-5
+def test_it_is_taught_as_any_other(tmp_path):
+    config = recipe(
+        "scheduled-momentum", "plain", on=(PROBLEM,), estimator="pes", objective="log", max_epochs=1, num_validation=2
+    )
+    taught = tutelage.train(tmp_path / "run", config)
+    assert isinstance(taught, ScheduledMomentum)
+    assert taught.num_steps == 10_000
+    table = tutelage.evaluate([str(tmp_path / "run")], [PROBLEM], num_steps=500, num_seeds=2)
+    assert table.filter(pl.col("step") == 500)["loss"].max() < 0.1 * table.filter(pl.col("step") == 100)["loss"].min()

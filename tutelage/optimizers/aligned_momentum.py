@@ -1,4 +1,4 @@
-"""Aligned momentum: eleven learned numbers that say how to step, and when to step more boldly or more carefully."""
+"""Aligned momentum: thirteen learned numbers that say how to step, and when to step more boldly or more carefully."""
 
 import math
 from typing import Any, NamedTuple
@@ -18,10 +18,12 @@ LOG_BOLDNESS_RANGE = -8.0, 1.0
 """Once the loss is 0, rounding agrees with itself, and boldness would grow without end."""
 VANISHED, NEVER_THERE = 1e-5, 1e-15
 """Sizes of a coordinate's gradient, against all coordinates', between which it was there and is no more."""
+ABSENT = 1e-2
+"""Size of a bias's gradient, against what is usual in its tensor, below which its unit counts as dead."""
 EPSILON = 1e-16
 """Added to what is divided by and may be 0."""
 _START = {  # found by hand; docs/experiments.md says how
-    "log_rate": math.log(0.028),
+    "log_rate": math.log(0.042),
     "log_momentum_forgetting": math.log(0.1),
     "log_square_forgetting": math.log(0.1),
     "log_power": math.log(1.5),
@@ -29,9 +31,11 @@ _START = {  # found by hand; docs/experiments.md says how
     "log_vector_factor": math.log(0.7),
     "log_gain": math.log(0.01),
     "log_target": math.log(0.025),
-    "log_warmup": math.log(300.0),
+    "log_warmup": math.log(450.0),
     "log_floor": math.log(0.001),
     "log_revival": math.log(0.3),
+    "log_share": math.log(0.1),
+    "log_awakening": math.log(3.0),
 }
 
 
@@ -50,27 +54,42 @@ class AlignedMomentumState(NamedTuple):
 class AlignedMomentum(LearnedOptimizer):
     """Normalized momentum, raised to a power, at a rate that follows how well new gradients agree with old ones.
 
-    With m and v Adam's moments, m̂ and v̂ corrected for their start at 0, and n the size of a tensor, the update of its
-    coordinates is
+    With m and v Adam's moments, m̂ and v̂ corrected for their start at 0, n the size of a tensor and A the root mean
+    square of sqrt(v̂) over it, the update of its coordinates is
 
         -rate · (n / 1000)^(-size exponent) · e^b · min(t / warmup, 1) · sign(m̂) |m̂ / s|^power
 
-    at step t = 1, 2, …, with s = sqrt(v̂) + floor · (the mean over all steps so far of g's root mean square over all
-    coordinates), so that what is only rounding near zero loss moves nothing. A power above 1 takes back the steps of
-    coordinates whose gradients are mostly noise. For vectors and scalars the factor by size is replaced by a learned
-    one. Coordinates whose gradient has vanished, as those of a dead ReLU unit, are raised: with the same factors, and
-    for the last one
+    at step t = 1, 2, …, with
+
+        s = sqrt(v̂ + (share · A)²) + F
+
+    where F is floor · (the mean over all steps so far of g's root mean square over all coordinates), so that what is
+    only rounding near zero loss moves nothing. A power above 1 takes back the steps of coordinates whose gradients are
+    mostly noise. What is small for its tensor counts by its size: a class that answers to one image in a thousand gets
+    gradients that are rare and small where the image is another's and rare and large where it is its own, and divided
+    by their own size alone all would count the same. For vectors and scalars the factor by size is replaced by a
+    learned one.
+
+    Coordinates whose gradient has vanished, as those of a dead ReLU unit, are raised: with the same factors, and for
+    the last one
 
         revival · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + x / 1e-5)^-2 · x / (x + 1e-15)
 
-    where G is the root mean square of sqrt(v̂) over all coordinates, x the ratio of sqrt(v̂) to it, and F what s adds to
-    sqrt(v̂): only for a while after the gradient was last seen, more so early, when units die, and not at zero loss,
-    where all gradients are rounding. b, the boldness, begins at 0, and every step after the first adds
+    where G is the root mean square of sqrt(v̂) over all coordinates and x the ratio of sqrt(v̂) to it: only for a while
+    after the gradient was last seen, more so early, when units die, and not at zero loss, where all gradients are
+    rounding. In vectors and scalars it is
+
+        awakening · e^min(-b, 0) · min(warmup / t, 1) · G / (G + F) · (1 + y / 0.01)^-2 · A / (A + 1e-15 G)
+
+    with y = sqrt(v̂) / A, so that a bias that alone in its tensor has no gradient is raised, from the start. Where none
+    has one, as in a tensor that is frozen, or all are rounding, as before batch normalization, they stay.
+
+    b, the boldness, begins at 0, and every step after the first adds
 
         gain · (cos(g / s, m / s) - target)
 
     over all coordinates, with m from before the step: it grows while fresh gradients agree with the momentum, and
-    shrinks when they are noise or the last steps went too far. It stays between -8 and 1. The eleven numbers are
+    shrinks when they are noise or the last steps went too far. It stays between -8 and 1. The thirteen numbers are
     positive; the weights are their logarithms. A gradient's scale makes no difference, nor does the layout of a tensor.
     """
 
@@ -86,6 +105,8 @@ class AlignedMomentum(LearnedOptimizer):
     log_warmup: Float[Array, ""]
     log_floor: Float[Array, ""]
     log_revival: Float[Array, ""]
+    log_share: Float[Array, ""]
+    log_awakening: Float[Array, ""]
 
     @staticmethod
     def create(key: PRNGKeyArray) -> "AlignedMomentum":
@@ -110,12 +131,6 @@ class AlignedMomentum(LearnedOptimizer):
     def _log_warmup(self) -> Float[Array, ""]:
         return self.log_warmup
 
-    def _scale(
-        self, size: Float[Array, " coordinates"], floor: Float[Array, ""], tensors: Tensors
-    ) -> Float[Array, " coordinates"]:
-        """What momentum is divided by: `size` is sqrt(v̂), `floor` F."""
-        return size + floor
-
     def _raised(
         self,
         fading: Float[Array, ""],
@@ -124,8 +139,16 @@ class AlignedMomentum(LearnedOptimizer):
         floor: Float[Array, ""],
         tensors: Tensors,
     ) -> Float[Array, " coordinates"]:
-        """How far each coordinate is raised; `fading` is the logarithm of min(warmup / t, 1)."""
-        return jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
+        """How far each coordinate is raised: `fading` is the logarithm of min(warmup / t, 1), `size` sqrt(v̂)."""
+        in_matrices = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
+        whole = root_mean_square(size) + EPSILON
+        of_tensors = _of_tensors(size, tensors)
+        is_vector = jnp.array([[float(rank < 2) for rank in tensors.ranks]], size.dtype)
+        usual = of_tensors + NEVER_THERE * whole
+        is_vector, usual, present = tensors.spread(jnp.concatenate([is_vector, usual, of_tensors / usual]))
+        strength = jnp.exp(self.log_awakening + fading - jnp.maximum(boldness, 0.0)) * whole / (whole + floor)
+        in_vectors = strength * present * (1 + size / usual / ABSENT) ** -2
+        return jnp.where(is_vector > 0, in_vectors, in_matrices)
 
     def update(
         self,
@@ -148,7 +171,8 @@ class AlignedMomentum(LearnedOptimizer):
         mean_size = state.mean_size + (root_mean_square(gradient) - state.mean_size) / step
         size = root(mean_square / (1 - (1 - forget_square) ** step))
         floor = jnp.exp(self.log_floor) * mean_size + EPSILON
-        scale = self._scale(size, floor, tensors)
+        share = jnp.exp(self.log_share) * tensors.spread(_of_tensors(size, tensors))[0]
+        scale = root(size**2 + share**2) + floor
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
         change = jnp.exp(self.log_gain) * (alignment - jnp.exp(self.log_target))
@@ -170,6 +194,11 @@ def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]
     start = _START | others
     noise = 0.05 * jax.random.normal(key, (len(start),), jnp.float32)
     return {name: value + x for (name, value), x in zip(start.items(), noise, strict=True)}
+
+
+def _of_tensors(size: Float[Array, " coordinates"], tensors: Tensors) -> Float[Array, "1 tensors"]:
+    """The root mean square over each tensor."""
+    return root(tensors.sum(size[None] ** 2) / jnp.array(tensors.sizes, size.dtype))
 
 
 def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:

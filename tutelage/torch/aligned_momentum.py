@@ -14,9 +14,11 @@ _LONGEST_WARMUP = 0.3
 _VANISHED, _NEVER_THERE = 1e-5, 1e-15
 _EPSILON = 1e-16
 _ABSENT = 1e-2
-_NUMBERS = "momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor", "revival"
+_NUMBERS = (
+    *("momentum_forgetting", "square_forgetting", "power", "size_exponent", "gain", "target", "floor"),
+    *("revival", "share", "awakening"),
+)
 _LOGARITHMS = "log_rate", "log_vector_factor", "log_warmup"
-_TEMPERING = "share", "awakening"
 
 Coordinates = Float[Tensor, " coordinates"]
 
@@ -45,15 +47,22 @@ class AlignedMomentum(Rule):
     def _log_warmup(self) -> float:
         return self.logarithm["log_warmup"]
 
-    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
-        """What momentum is divided by."""
-        return size + floor
-
     def _raised(
-        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
+        self,
+        weakened: Float[Tensor, ""],
+        size: Coordinates,
+        of_parameters: Float[Tensor, " tensors"],
+        floor: Float[Tensor, ""],
+        batch: Batch,
     ) -> Coordinates:
         """How far each coordinate is raised; `weakened` is by age and boldness."""
-        return _vanished(size, floor).mul_(self.number["revival"] * weakened)
+        raised = _vanished(size, floor).mul_(self.number["revival"] * weakened)
+        whole = _root_mean_square(size) + _EPSILON
+        usual = of_parameters + _NEVER_THERE * whole
+        strength = self.number["awakening"] * weakened * whole / (whole + floor) * of_parameters / usual
+        chosen, parameter = batch.in_vectors
+        raised[chosen] = strength[parameter] / (1 + size[chosen] / usual[parameter] / _ABSENT) ** 2
+        return raised
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         log_boldness, mean_size, step = batch.problem
@@ -69,7 +78,9 @@ class AlignedMomentum(Rule):
         batch.coordinates.copy_(memory)
         size = (mean_square / (1 - (1 - forget_square) ** step)).sqrt_()
         floor = self.number["floor"] * mean_size + _EPSILON
-        scale = self._scale(size, floor, batch)
+        of_parameters = _of_parameters(size, batch)
+        share = batch.spread((self.number["share"] * of_parameters[None]) ** 2)[0]
+        scale = share.addcmul_(size, size).sqrt_().add_(floor)
 
         alignment = _cosine(gradients / scale, before.div_(scale))
         change = self.number["gain"] * (alignment - self.number["target"])
@@ -78,7 +89,8 @@ class AlignedMomentum(Rule):
 
         direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self._log_warmup()
-        moves = self._raised(torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0)), size, floor, batch)
+        weakened = torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0))
+        moves = self._raised(weakened, size, of_parameters, floor, batch)
         moves -= direction.abs().log_().mul_(self.number["power"]).exp_().copysign_(direction)  # pow_ is slower
         moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
@@ -87,33 +99,12 @@ class AlignedMomentum(Rule):
 
 
 class ScheduledMomentum(AlignedMomentum):
-    """On a schedule, and by gradients' sizes within their tensors; see `tutelage.optimizers.scheduled_momentum`."""
+    """The same with updates that fall to 0 over `num_steps`; see `tutelage.optimizers.scheduled_momentum`."""
 
     scheduled = True
-    shapes = AlignedMomentum.shapes | dict.fromkeys((f"log_{name}" for name in _TEMPERING), ())
-
-    def __init__(self, weights: dict[str, Tensor]):
-        super().__init__(weights)
-        self.number |= {name: math.exp(weights[f"log_{name}"]) for name in _TEMPERING}
 
     def _log_warmup(self) -> float:
         return min(super()._log_warmup(), math.log(_LONGEST_WARMUP * self.num_steps))
-
-    def _scale(self, size: Coordinates, floor: Float[Tensor, ""], batch: Batch) -> Coordinates:
-        share = self.number["share"] * _of_parameters(size, batch)
-        return (size**2).add_(batch.spread(share[None] ** 2)[0]).sqrt_().add_(floor)
-
-    def _raised(
-        self, weakened: Float[Tensor, ""], size: Coordinates, floor: Float[Tensor, ""], batch: Batch
-    ) -> Coordinates:
-        raised = super()._raised(weakened, size, floor, batch)
-        whole = _root_mean_square(size) + _EPSILON
-        of_parameters = _of_parameters(size, batch)
-        usual = of_parameters + _NEVER_THERE * whole
-        strength = self.number["awakening"] * weakened * whole / (whole + floor) * of_parameters / usual
-        chosen, parameter = batch.in_vectors
-        raised[chosen] = strength[parameter] / (1 + size[chosen] / usual[parameter] / _ABSENT) ** 2
-        return raised
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         moves = super().step(gradients, batch)
