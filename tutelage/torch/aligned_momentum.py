@@ -56,8 +56,9 @@ class AlignedMomentum(Rule):
         batch: Batch,
     ) -> Coordinates:
         """How far each coordinate is raised; `weakened` is by age and boldness."""
-        raised = _vanished(size, floor).mul_(self.number["revival"] * weakened)
-        whole = _root_mean_square(size) + _EPSILON
+        whole = _root_mean_square(size)
+        raised = _vanished(size, whole, floor).mul_(self.number["revival"] * weakened)
+        whole = whole + _EPSILON
         usual = of_parameters + _NEVER_THERE * whole
         strength = self.number["awakening"] * weakened * whole / (whole + floor) * of_parameters / usual
         chosen, parameter = batch.in_vectors
@@ -122,9 +123,11 @@ def _root_mean_square(x: Coordinates) -> Float[Tensor, ""]:
     return torch.linalg.vector_norm(x) / math.sqrt(len(x))
 
 
-def _vanished(size: Float[Tensor, " n"], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
-    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
-    whole = _root_mean_square(size)
+def _vanished(size: Float[Tensor, " n"], whole: Float[Tensor, ""], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
+    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor.
+
+    `whole` is the root mean square of `size`.
+    """
     ratio = size / (whole + _EPSILON)
     falling = (ratio / _VANISHED).add_(1).square_().mul_(ratio + _NEVER_THERE)
     return ratio.div_(falling).mul_(whole / (whole + floor))
