@@ -7,7 +7,7 @@ import pytest
 import tutelage
 from tutelage.optimizers import AlignedMomentum
 
-SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "empty": (0, 3), "small": (5, 2), "other": (5,)}
+SHAPES = {"weight": (40, 30), "bias": (30,), "scalar": (), "empty": (0, 3), "middle": (5, 2), "other": (5,)}
 
 
 def drawn(key, scale=1.0):
@@ -46,13 +46,14 @@ DYING = [dying(gradient) for gradient in GRADIENTS]
 
 
 @pytest.mark.usefixtures("double_precision")
-def test_it_is_the_formula_of_its_documentation():
+@pytest.mark.parametrize("names", [tuple(SHAPES), ("middle", "weight"), ("bias", "scalar")])
+def test_it_is_the_formula_of_its_documentation(names):
     optimizer = jax.tree.map(lambda x: x.astype(jnp.float64), taught())
-    gradients = [jax.tree.map(lambda x: x.astype(jnp.float64), g) for g in DYING]
+    gradients = [{name: g[name].astype(jnp.float64) for name in names} for g in DYING]
     updates, state = run(optimizer, gradients)
     number = {name.removeprefix("log_"): np.exp(float(x)) for name, x in vars(optimizer).items()}
     forget, forget_square = number["momentum_forgetting"], number["square_forgetting"]
-    m, v = ({name: np.zeros(shape) for name, shape in SHAPES.items()} for _ in range(2))
+    m, v = ({name: np.zeros(SHAPES[name]) for name in names} for _ in range(2))
     boldness, sizes = 0.0, []
 
     def row(tree):
@@ -73,18 +74,18 @@ def test_it_is_the_formula_of_its_documentation():
             scale[name] = np.hypot(size[name], number["share"] * root_mean_square(size[name])) + floor
         whole = root_mean_square(row(size))
         if step > 1:
-            one = row({name: gradient[name] / scale[name] for name in SHAPES})
-            other = row({name: before[name] / scale[name] for name in SHAPES})
+            one = row({name: gradient[name] / scale[name] for name in names})
+            other = row({name: before[name] / scale[name] for name in names})
             cosine = one @ other / np.sqrt((one @ one) * (other @ other))
             boldness += number["gain"] * (cosine - number["target"])
-        for name, shape in SHAPES.items():
+        for name in names:
             ratio, of_tensor = size[name] / whole, root_mean_square(size[name]) / whole
-            if len(shape) < 2:
+            if len(SHAPES[name]) < 2:
                 factor = number["vector_factor"]
                 usual = of_tensor + 1e-15
                 raised = number["awakening"] * (1 + ratio / usual / 0.01) ** -2 * of_tensor / usual
             else:
-                factor = (np.prod(shape) / 1000) ** -number["size_exponent"] if size[name].size else 1.0
+                factor = (np.prod(SHAPES[name]) / 1000) ** -number["size_exponent"] if size[name].size else 1.0
                 raised = number["revival"] * (1 + ratio / 1e-5) ** -2 * ratio / (ratio + 1e-15)
             raised *= min(number["warmup"] / step, 1) * min(np.exp(-boldness), 1) * whole / (whole + floor)
             direction = m[name] / (1 - (1 - forget) ** step) / scale[name]
@@ -102,10 +103,10 @@ def test_the_scale_of_gradients_makes_no_difference():
 
 
 def test_layout_makes_no_difference():
-    transposed = [g | {"weight": g["weight"].T, "small": g["small"][:, :, None]} for g in GRADIENTS]
+    transposed = [g | {"weight": g["weight"].T, "middle": g["middle"][:, :, None]} for g in GRADIENTS]
     (updates, _), (others, _) = run(taught(), GRADIENTS), run(taught(), transposed)
     np.testing.assert_allclose(others[-1]["weight"].T, updates[-1]["weight"], rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(others[-1]["small"][:, :, 0], updates[-1]["small"], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(others[-1]["middle"][:, :, 0], updates[-1]["middle"], rtol=1e-4, atol=1e-7)
 
 
 def test_steady_gradients_make_it_bolder_and_noise_more_careful():
@@ -128,13 +129,13 @@ def test_a_power_above_one_takes_noise_back():
 def test_what_is_only_rounding_moves_nothing():
     noise = [g | {"weight": 1e-7 * g["weight"]} for g in GRADIENTS]
     last = run(eqx.tree_at(lambda o: o.log_revival, taught(), jnp.float32(-30.0)), noise)[0][-1]
-    assert jnp.abs(last["weight"]).max() < 1e-6 * jnp.abs(last["small"]).max()
+    assert jnp.abs(last["weight"]).max() < 1e-6 * jnp.abs(last["middle"]).max()
 
 
 def test_what_had_a_gradient_is_raised_when_it_is_gone():
-    died = [g | {"small": (step < 4) * g["small"], "bias": 0 * g["bias"]} for step, g in enumerate(GRADIENTS * 90)]
+    died = [g | {"middle": (step < 4) * g["middle"], "bias": 0 * g["bias"]} for step, g in enumerate(GRADIENTS * 90)]
     updates = run(taught(), died)[0]
-    raised = [float(update["small"].min()) for update in updates]
+    raised = [float(update["middle"].min()) for update in updates]
     assert min(raised[150:600]) > 0, "long after the last gradient"
     assert raised[-1] < 1e-3 * max(raised), "longer after"
     assert all((update["bias"] == 0).all() for update in updates), "never had one"
@@ -143,8 +144,8 @@ def test_what_had_a_gradient_is_raised_when_it_is_gone():
 def test_nothing_is_raised_where_all_gradients_are_only_rounding():
     def last(scale):
         alive = [jax.tree.map(lambda x: scale * x, GRADIENTS[step % 12]) for step in range(300)]
-        died = [GRADIENTS[0], *(g | {"small": 0 * g["small"]} for g in alive)]
-        return float(run(taught(), died)[0][-1]["small"].min())
+        died = [GRADIENTS[0], *(g | {"middle": 0 * g["middle"]} for g in alive)]
+        return float(run(taught(), died)[0][-1]["middle"].min())
 
     # relative to the first gradient, the others are above the floor or far below it
     assert 0 < last(1e-9) < 1e-3 * last(1.0)

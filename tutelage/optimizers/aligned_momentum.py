@@ -136,19 +136,23 @@ class AlignedMomentum(LearnedOptimizer):
         fading: Float[Array, ""],
         boldness: Float[Array, ""],
         size: Float[Array, " coordinates"],
+        of_tensors: Float[Array, " tensors"],
         floor: Float[Array, ""],
         tensors: Tensors,
     ) -> Float[Array, " coordinates"]:
-        """How far each coordinate is raised: `fading` is the logarithm of min(warmup / t, 1), `size` sqrt(v̂)."""
-        in_matrices = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, floor)
-        whole = root_mean_square(size) + EPSILON
-        of_tensors = _of_tensors(size, tensors)
-        is_vector = jnp.array([[float(rank < 2) for rank in tensors.ranks]], size.dtype)
+        """How far each coordinate is raised.
+
+        `fading` is the logarithm of min(warmup / t, 1), `size` sqrt(v̂), `of_tensors` its root mean square over each.
+        """
+        whole = root_mean_square(size)
+        raised = jnp.exp(self.log_revival + fading - jnp.maximum(boldness, 0.0)) * _vanished(size, whole, floor)
+        whole = whole + EPSILON
         usual = of_tensors + NEVER_THERE * whole
-        is_vector, usual, present = tensors.spread(jnp.concatenate([is_vector, usual, of_tensors / usual]))
+        present = of_tensors / usual
         strength = jnp.exp(self.log_awakening + fading - jnp.maximum(boldness, 0.0)) * whole / (whole + floor)
-        in_vectors = strength * present * (1 + size / usual / ABSENT) ** -2
-        return jnp.where(is_vector > 0, in_vectors, in_matrices)
+        chosen, tensor = tensors.in_vectors()  # computed for all coordinates, it would take twice as long as all else
+        in_vectors = strength * present[tensor] * (1 + size[chosen] / usual[tensor] / ABSENT) ** -2
+        return raised.at[chosen].set(in_vectors, indices_are_sorted=True, unique_indices=True)
 
     def update(
         self,
@@ -171,7 +175,8 @@ class AlignedMomentum(LearnedOptimizer):
         mean_size = state.mean_size + (root_mean_square(gradient) - state.mean_size) / step
         size = root(mean_square / (1 - (1 - forget_square) ** step))
         floor = jnp.exp(self.log_floor) * mean_size + EPSILON
-        share = jnp.exp(self.log_share) * tensors.spread(_of_tensors(size, tensors))[0]
+        of_tensors = _of_tensors(size, tensors)
+        share = jnp.exp(self.log_share) * tensors.spread(of_tensors[None])[0]
         scale = root(size**2 + share**2) + floor
 
         alignment = _cosine(gradient / scale, state.momentum / scale)
@@ -183,7 +188,7 @@ class AlignedMomentum(LearnedOptimizer):
         age = jnp.log(step) - self._log_warmup()
         warmth, fading = jnp.minimum(age, 0.0), -jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
-        raised = self._raised(fading, boldness, size, floor, tensors)
+        raised = self._raised(fading, boldness, size, of_tensors, floor, tensors)
         updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
         state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
         return unravel(updates.astype(flat.dtype)), state
@@ -196,14 +201,16 @@ def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]
     return {name: value + x for (name, value), x in zip(start.items(), noise, strict=True)}
 
 
-def _of_tensors(size: Float[Array, " coordinates"], tensors: Tensors) -> Float[Array, "1 tensors"]:
+def _of_tensors(size: Float[Array, " coordinates"], tensors: Tensors) -> Float[Array, " tensors"]:
     """The root mean square over each tensor."""
-    return root(tensors.sum(size[None] ** 2) / jnp.array(tensors.sizes, size.dtype))
+    return root(tensors.sum(size[None] ** 2)[0] / jnp.array(tensors.sizes, size.dtype))
 
 
-def _vanished(size: Float[Array, " n"], floor: Float[Array, ""]) -> Float[Array, " n"]:
-    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor."""
-    whole = root_mean_square(size)
+def _vanished(size: Float[Array, " n"], whole: Float[Array, ""], floor: Float[Array, ""]) -> Float[Array, " n"]:
+    """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor.
+
+    `whole` is the root mean square of `size`.
+    """
     ratio = size / (whole + EPSILON)
     return whole / (whole + floor) * (1 + ratio / VANISHED) ** -2 * ratio / (ratio + NEVER_THERE)
 

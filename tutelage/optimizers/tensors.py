@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 
 class Stretches:
@@ -22,7 +22,7 @@ class Stretches:
         """The sum over each stretch's coordinates."""
         return _sum(self.sizes, x)
 
-    def spread(self, x: Float[Array, "features stretches"]) -> Float[Array, "features coordinates"]:
+    def spread(self, x: Shaped[Array, "features stretches"]) -> Shaped[Array, "features coordinates"]:
         """Each stretch's value at all of its coordinates."""
         return _spread(self.sizes, x)
 
@@ -34,6 +34,16 @@ class Tensors(Stretches):
         leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size]
         super().__init__([leaf.size for leaf in leaves])
         self.ranks = [leaf.ndim for leaf in leaves]
+
+    def in_vectors(self) -> tuple[Int[Array, " chosen"], Int[Array, " chosen"]]:
+        """Which coordinates are of vectors and scalars, and of which tensor each of them is."""
+        vectors = [tensor for tensor, rank in enumerate(self.ranks) if rank < 2]
+        if not vectors:
+            return jnp.arange(0), jnp.arange(0)
+        joined = Stretches([self.sizes[tensor] for tensor in vectors])
+        moves = [self.starts[tensor] - start for tensor, start in zip(vectors, joined.starts, strict=True)]
+        tensor, move = joined.spread(jnp.array([vectors, moves]))
+        return jnp.arange(len(tensor)) + move, tensor
 
 
 # The two are each other's transpose; autodiff's own adds up as many arrays of all coordinates as there are stretches.
