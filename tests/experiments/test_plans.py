@@ -58,6 +58,8 @@ def test_small_scale_limits_the_steps_of_long_unrolls():
     (*_, before, last) = make_plan(load_experiment("fig4"), SCALES["small"]).teach
     assert (last.name, before.config.max_epochs, last.config.max_epochs) == ("unroll-1000-5000", 120, 150)
     assert last.config.technique.schedule.max_periods == 15
+    few = replace(recipe("l2o-dm", "augmented"), max_epochs=1)
+    assert SCALES["small"].training(few).max_epochs == 1
 
 
 def test_fewer_seeds_where_they_are_dear():

@@ -55,12 +55,12 @@ class Scale:
         return tuple(dict.fromkeys(name if is_own(name) else self.instead for name in names))
 
     def num_epochs(self, number: int, schedule: Schedule) -> int:
-        """So many epochs, for `number` of a run with this schedule."""
+        """So many epochs, at least 1, for `number` of a run with this schedule."""
         epochs = self._at_pace(number)
         if self.training_steps is None or schedule.max_periods is None:
             return epochs
         steps = self._at_pace(schedule.period * schedule.max_periods) * self.lengths(schedule.unroll_lengths)[0]
-        return round(epochs * min(1, self.training_steps / steps))
+        return max(1, round(epochs * min(1, self.training_steps / steps)))
 
     def _at_pace(self, number: int) -> int:
         number = max(round(number * self.pace), min(number, 100))
