@@ -1,6 +1,6 @@
 """A step of each taught optimizer beside Adam's, in JAX and PyTorch, on models of 1e4, 1e6 and 1e7 parameters.
 
-    python benchmarks/step.py [--parameters 10000 1000000] [--repetitions 5]
+    python benchmarks/step.py [--optimizers tutelage-1] [--parameters 10000 1000000] [--repetitions 5]
 
 For L2O-DM and RNNprop PyTorch also runs the plain way to write them: for each tensor, their layers as modules
 (`LSTMCell`, `Linear`) over its coordinates in rows.
@@ -120,6 +120,7 @@ PLAIN = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
     parser.add_argument("--parameters", type=int, nargs="+", default=[10_000, 1_000_000, 10_000_000])
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()
@@ -131,7 +132,7 @@ def main():
     for parameters in arguments.parameters:
         shapes = model(parameters)
         total = sum(math.prod(shape) for shape in shapes)
-        for name in OPTIMIZERS:
+        for name in arguments.optimizers:
             ours, size = jax_step(tutelage.load(name), shapes)
             theirs, torch_size = torch_step(
                 lambda params, name=name: tutelage.torch.LearnedOptimizer(params, name), shapes

@@ -13,6 +13,7 @@ import torch
 from tutelage.interop import load_learned
 from tutelage.optimizers import ARCHITECTURES, L2OScale, create_learned, save_weights
 from tutelage.torch import LearnedOptimizer
+from tutelage.torch.rule import Batch
 from tutelage.weights import find_weights
 from tutelage.zoo import zoo_names
 
@@ -82,7 +83,7 @@ def begun_at(optimizer, params, log_learning_rates):
 
 
 def test_the_same_numbers_as_jax(weights, monkeypatch):
-    monkeypatch.setattr("tutelage.torch.rule._CPU_BLOCK", 100)  # several of them
+    monkeypatch.setattr("tutelage.torch.rule.Rule.block_size", lambda self, device: 100)  # several of them
     monkeypatch.setattr("tutelage.torch.rule._PIECE", 25)
     path, learned = weights
     params = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
@@ -114,6 +115,27 @@ def test_the_same_numbers_as_jax(weights, monkeypatch):
             ours = np.concatenate([p.detach().numpy().reshape(-1) for p in params])
             expected = np.concatenate([np.asarray(moved[number]).reshape(-1) for moved in theirs])
             assert np.linalg.norm(ours - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("short", [0, 1_000])
+def test_blocks_spread_and_sum_what_is_of_parameters(short, monkeypatch):
+    monkeypatch.setattr("tutelage.torch.rule._SHORT", short)  # there are two ways to spread
+    sizes, x = [5, 1, 250, 44], torch.arange(300.0)
+    batch = Batch(sizes, [2, 1, 2, 0], x[None], torch.zeros(0, 4), torch.zeros(0), 100)
+    numbers = torch.arange(4)
+    owner = numbers.repeat_interleave(torch.tensor(sizes))
+    sums = torch.zeros(1, 4)
+    for block in batch.blocks:
+        here = owner[block.coordinates]
+        assert len(here) == 100
+        assert_equal(block.spread(numbers[block.tensors]).expand(100), here)
+        assert_equal(block.spread(numbers[None, block.tensors]).expand(1, 100), here[None])
+        sums[:, block.tensors] += block.sum(batch.coordinates[:, block.coordinates])
+    assert len(batch.blocks) == 3
+    assert sums.tolist() == [[part.sum().item() for part in x.split(sizes)]]
+    chosen, parameter = batch.in_vectors
+    assert chosen.tolist() == [5, *range(256, 300)]
+    assert_equal(parameter, owner[chosen])
 
 
 def test_without_jax_and_compiled():

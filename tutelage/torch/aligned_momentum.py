@@ -28,6 +28,7 @@ class AlignedMomentum(Rule):
 
     shapes = dict.fromkeys([*(f"log_{name}" for name in _NUMBERS), *_LOGARITHMS], ())
     row_sizes = (1, 1)  # the moments
+    cpu_block = 1 << 18  # fewer steps of Python; what is larger than 32 MiB would come from the kernel each time
     problem_rows = 3  # log boldness, mean size of the gradients, number of steps
 
     def __init__(self, weights: dict[str, Tensor]):
@@ -35,67 +36,91 @@ class AlignedMomentum(Rule):
         self.number = {name: math.exp(weights[f"log_{name}"]) for name in _NUMBERS}
         self.logarithm = {name: float(weights[name]) for name in _LOGARITHMS}
 
-    def _log_factors(self, batch: Batch) -> list[float]:
+    def _log_factors(self, batch: Batch) -> Float[Tensor, " tensors"]:
         """Of each parameter's rate, by its size."""
-        return [
-            -self.number["size_exponent"] * math.log(size / _REFERENCE_SIZE)
-            if rank > 1
-            else self.logarithm["log_vector_factor"]
-            for size, rank in zip(batch.sizes, batch.ranks, strict=True)
-        ]
+        by_size = -self.number["size_exponent"] * (batch.counts / _REFERENCE_SIZE).log()
+        return torch.where(batch.are_vectors, self.logarithm["log_vector_factor"], by_size)
 
     def _log_warmup(self) -> float:
         return self.logarithm["log_warmup"]
 
-    def _raised(
+    def _mean_squares(
+        self, gradients: Coordinates, batch: Batch, unbias: Float[Tensor, ""]
+    ) -> Float[Tensor, " tensors"]:
+        """The mean of v̂ over each parameter."""
+        sums = gradients.new_zeros(len(batch.sizes))
+        for block in batch.blocks:
+            squares = gradients[block.coordinates].square()
+            new = torch.lerp(batch.coordinates[1, block.coordinates].float(), squares, self.number["square_forgetting"])
+            parts = torch._foreach_norm(new.split(block.sizes), 1)  # pyright: ignore[reportPrivateImportUsage]
+            sums[block.tensors] += torch.stack(parts)  # none is below 0
+        return sums.mul_(unbias) / batch.counts
+
+    def _advance(
         self,
-        weakened: Float[Tensor, ""],
-        size: Coordinates,
-        of_parameters: Float[Tensor, " tensors"],
-        floor: Float[Tensor, ""],
+        gradients: Coordinates,
         batch: Batch,
-    ) -> Coordinates:
-        """How far each coordinate is raised; `weakened` is by age and boldness."""
-        whole = _root_mean_square(size)
-        raised = _vanished(size, whole, floor).mul_(self.number["revival"] * weakened)
-        whole = whole + _EPSILON
-        usual = of_parameters + _NEVER_THERE * whole
-        strength = self.number["awakening"] * weakened * whole / (whole + floor) * of_parameters / usual
-        chosen, parameter = batch.in_vectors
-        raised[chosen] = strength[parameter] / (1 + size[chosen] / usual[parameter] / _ABSENT) ** 2
-        return raised
+        unbias: Float[Tensor, ""],
+        shares: Float[Tensor, " tensors"],
+        floor: Float[Tensor, ""],
+    ) -> tuple[Coordinates, Float[Tensor, ""]]:
+        """Takes the gradients into the memory.
+
+        Returns:
+            The momentum, not unbiased, by its scale; and how well the gradients agree with the momentum before.
+        """
+        directions = torch.empty_like(gradients)
+        products = gradients.new_zeros(3)
+        forget_square = self.number["square_forgetting"]
+        for block in batch.blocks:
+            gradient = gradients[block.coordinates]
+            memory = batch.coordinates[:, block.coordinates]
+            momentum, mean_square = working = memory.float()
+            mean_square.mul_(1 - forget_square).addcmul_(gradient, gradient, value=forget_square)
+            scale = torch.addcmul(block.spread(shares[block.tensors]), mean_square, unbias).sqrt_().add_(floor)
+            inverse = scale.reciprocal_()
+            fresh, old = gradient * inverse, momentum * inverse
+            products += torch.stack([fresh @ old, fresh @ fresh, old @ old])
+            momentum.lerp_(gradient, self.number["momentum_forgetting"])
+            torch.mul(momentum, inverse, out=directions[block.coordinates])
+            memory.copy_(working)  # does nothing where they are the same
+        both, of_fresh, of_old = products
+        return directions, both / (of_fresh.sqrt() * of_old.sqrt() + _EPSILON)
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         log_boldness, mean_size, step = batch.problem
         step += 1
-        mean_size += (_root_mean_square(gradients) - mean_size) / step
-
-        memory = batch.coordinates.float()
-        momentum, mean_square = memory
-        before = momentum.clone()
-        momentum.lerp_(gradients, self.number["momentum_forgetting"])
-        forget_square = self.number["square_forgetting"]
-        mean_square.mul_(1 - forget_square).addcmul_(gradients, gradients, value=forget_square)
-        batch.coordinates.copy_(memory)
-        size = (mean_square / (1 - (1 - forget_square) ** step)).sqrt_()
+        mean_size += (torch.linalg.vector_norm(gradients) / math.sqrt(len(gradients)) - mean_size) / step
         floor = self.number["floor"] * mean_size + _EPSILON
-        of_parameters = _of_parameters(size, batch)
-        share = batch.spread((self.number["share"] * of_parameters[None]) ** 2)[0]
-        scale = share.addcmul_(size, size).sqrt_().add_(floor)
+        unbias = 1 / (1 - (1 - self.number["momentum_forgetting"]) ** step)
+        unbias_square = 1 / (1 - (1 - self.number["square_forgetting"]) ** step)
+        mean_squares = self._mean_squares(gradients, batch, unbias_square)
 
-        alignment = _cosine(gradients / scale, before.div_(scale))
+        shares = self.number["share"] ** 2 * mean_squares
+        moves, alignment = self._advance(gradients, batch, unbias_square, shares, floor)
         change = self.number["gain"] * (alignment - self.number["target"])
         log_boldness += torch.where(step > 1, change, 0.0)
         log_boldness.clamp_(*_LOG_BOLDNESS_RANGE)
 
-        direction = (momentum / scale).div_(1 - (1 - self.number["momentum_forgetting"]) ** step)
         age = step.log() - self._log_warmup()
-        weakened = torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0))
-        moves = self._raised(weakened, size, of_parameters, floor, batch)
-        moves -= direction.abs().log_().mul_(self.number["power"]).exp_().copysign_(direction)  # pow_ is slower
-        moves *= torch.exp(self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
-        for part, log_factor in zip(moves.split(batch.sizes), self._log_factors(batch), strict=True):
-            part *= math.exp(log_factor)
+        rates = torch.exp(self._log_factors(batch) + self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
+        weakened = rates * torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0))
+        revivals = torch.where(batch.are_vectors, 0.0, self.number["revival"] * weakened)
+        whole = (mean_squares @ batch.counts / len(gradients)).sqrt()
+        for block in batch.blocks:
+            rate, revival = block.spread(torch.stack([rates, revivals])[:, block.tensors])
+            move = moves[block.coordinates]
+            power = move.abs().mul_(unbias).log_().mul_(self.number["power"]).exp_().copysign_(move)  # pow_ is slower
+            size = (batch.coordinates[1, block.coordinates].float() * unbias_square).sqrt_()
+            move.copy_(_vanished(size, whole, floor).mul_(revival).sub_(power.mul_(rate)))
+
+        whole += _EPSILON
+        own = mean_squares.sqrt()
+        usual = own + _NEVER_THERE * whole
+        strengths = self.number["awakening"] * weakened * whole / (whole + floor) * own / usual
+        chosen, parameter = batch.in_vectors
+        size = (batch.coordinates[1, chosen].float() * unbias_square).sqrt_()
+        moves[chosen] += strengths[parameter] / (1 + size / usual[parameter] / _ABSENT) ** 2
         return moves
 
 
@@ -113,16 +138,6 @@ class ScheduledMomentum(AlignedMomentum):
         return moves.mul_((1 - (step - 1) / self.num_steps).clamp(min=0))
 
 
-def _of_parameters(size: Coordinates, batch: Batch) -> Float[Tensor, " tensors"]:
-    """The root mean square over each parameter."""
-    norms = torch._foreach_norm(size.split(batch.sizes))  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack(norms) / batch.counts.to(size.dtype).sqrt()
-
-
-def _root_mean_square(x: Coordinates) -> Float[Tensor, ""]:
-    return torch.linalg.vector_norm(x) / math.sqrt(len(x))
-
-
 def _vanished(size: Float[Tensor, " n"], whole: Float[Tensor, ""], floor: Float[Tensor, ""]) -> Float[Tensor, " n"]:
     """From 0 to 1: how far the gradient of each coordinate that had one is gone, while others are above the floor.
 
@@ -131,8 +146,3 @@ def _vanished(size: Float[Tensor, " n"], whole: Float[Tensor, ""], floor: Float[
     ratio = size / (whole + _EPSILON)
     falling = (ratio / _VANISHED).add_(1).square_().mul_(ratio + _NEVER_THERE)
     return ratio.div_(falling).mul_(whole / (whole + floor))
-
-
-def _cosine(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Of the angle between two vectors; 0 where one of them is 0."""
-    return a @ b / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b) + _EPSILON)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .rule import START, Batch, Rule, blocks
+from .rule import START, Batch, Rule
 
 PARAMETER_UNITS = 10
 TENSOR_UNITS = 20
@@ -165,27 +165,27 @@ class L2OScale(Rule):
         problem = batch.problem[:, None]
         tensors = batch.tensors
         from_above = self.tensor_to_parameter(tensors) + self.global_to_parameter(problem)
-        above = batch.spread(from_above)
         _, _, _, _, rates, _ = batch.coordinates.split(self.row_sizes)
         mean_rate = rates.float().mean()
         direction, log_step = torch.empty_like(gradients), torch.empty_like(gradients)
-        summary = gradients.new_empty(PARAMETER_UNITS + FEATURES, len(gradients))
-        for block in blocks(gradients):
-            parts = batch.coordinates[:, block].split(self.row_sizes)
+        sums = gradients.new_zeros(PARAMETER_UNITS + FEATURES, len(batch.sizes))
+        for block in batch.blocks:
+            here = block.coordinates
+            parts = batch.coordinates[:, here].split(self.row_sizes)
             memory = tuple(part.float() for part in parts)
-            features, accumulators, mean_squares = self._features(gradients[block], memory, mean_rate)
-            hidden = self.parameter_gru(features, memory[-1], above[:, block])
-            direction[block] = self.direction_weight @ hidden + self.shortcut_weight @ features[:SCALES]
+            features, accumulators, mean_squares = self._features(gradients[here], memory, mean_rate)
+            hidden = self.parameter_gru(features, memory[-1], block.spread(from_above[:, block.tensors]))
+            direction[here] = self.direction_weight @ hidden + self.shortcut_weight @ features[:SCALES]
             rate = memory[4]
             moved = (rate + self.learning_rate(hidden)).clamp_(-_LOG_STEP_LIMIT, _LOG_STEP_LIMIT)
-            log_step[block] = moved[0]
-            summary[:PARAMETER_UNITS, block], summary[PARAMETER_UNITS:, block] = hidden, features
+            log_step[here] = moved[0]
+            sums[:, block.tensors] += block.sum(torch.cat([hidden, features]))
             input_decay, scale_decay = self.input_decay(hidden).sigmoid_(), self.scale_decay(hidden).sigmoid_()
             new = accumulators, mean_squares, input_decay, scale_decay, moved.lerp_(rate, self.momentum), hidden
             for part, advanced in zip(parts, new, strict=True):
                 part.copy_(advanced)
 
-        advanced = self.tensor_gru(batch.mean(summary), tensors, self.global_to_tensor(problem))
+        advanced = self.tensor_gru(sums / batch.counts, tensors, self.global_to_tensor(problem))
         global_input = advanced[:, -1:] if self.global_sees_last_tensor else advanced.mean(dim=1, keepdim=True)
         batch.problem.copy_(self.global_gru(global_input, problem, problem.new_zeros(3 * GLOBAL_UNITS, 1))[:, 0])
         batch.tensors.copy_(advanced)

@@ -179,6 +179,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             torch.cat([entry["coordinates"].to(device, self.state_dtype) for entry in entries], dim=1),
             torch.stack([entry["tensor"].to(device, torch.float32) for entry in entries], dim=1),
             problem["memory"].to(device, torch.float32, copy=True),
+            self.rule.block_size(device),
         )
         problem["memory"] = batch.problem
         views = zip(entries, batch.coordinates.split(batch.sizes, dim=1), batch.tensors.unbind(dim=1), strict=True)

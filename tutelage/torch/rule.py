@@ -1,21 +1,51 @@
 """What an update rule is in PyTorch: fixed weights, and a step on one batch of coordinates."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-# Coordinates worked on at once: on a CPU what a block needs should stay in the cache, elsewhere it bounds memory.
-# Blocks are cut into pieces, as batched products of small matrices use the cores better than one of long ones.
-_CPU_BLOCK, _OTHER_BLOCK = 1 << 14, 1 << 20
+_BLOCK = 1 << 20
+# Where parameters are shorter, asking of each coordinate which it belongs to takes less than a column for each of them.
+_SHORT = 1 << 10
+# Batched products of small matrices use a CPU's cores better than one of long ones.
 _PIECE = 1 << 10
 START: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 """What a rule remembers at first is of this kind, whatever PyTorch's defaults are."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Coordinates of a batch that are worked on at once."""
+
+    coordinates: slice
+    tensors: slice
+    """The parameters that they belong to."""
+    sizes: list[int]
+    """How many belong to each."""
+    counts: Int[Tensor, " tensors"]
+    """The same as a tensor."""
+
+    def spread(self, x: Shaped[Tensor, "*features tensors"]) -> Shaped[Tensor, "*features _"]:
+        """Each parameter's value at all of its coordinates; one for all where there is one parameter."""
+        if len(self.sizes) == 1:
+            return x
+        size = self.coordinates.stop - self.coordinates.start
+        if size < _SHORT * len(self.sizes):
+            return x.repeat_interleave(self.counts, dim=-1, output_size=size)
+        columns = zip(x.split(1, dim=-1), self.sizes, strict=True)
+        return torch.cat([column.expand(*x.shape[:-1], size) for column, size in columns], dim=-1)
+
+    def sum(self, x: Float[Tensor, "features coordinates"]) -> Float[Tensor, "features tensors"]:
+        """The sum over each parameter's coordinates."""
+        return torch.stack([part.sum(dim=1) for part in x.split(self.sizes, dim=1)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -28,28 +58,39 @@ class Batch:
     coordinates: Float[Tensor, "rows coordinates"]
     tensors: Float[Tensor, "tensor_rows tensors"]
     problem: Float[Tensor, " problem_rows"]
+    block_size: int
+    """Coordinates worked on at once."""
 
     @cached_property
-    def counts(self) -> Int[Tensor, " tensors"]:
+    def counts(self) -> Float[Tensor, " tensors"]:
         """The `sizes` as a tensor."""
-        return torch.tensor(self.sizes, device=self.coordinates.device)
+        return torch.tensor(self.sizes, dtype=torch.float32, device=self.coordinates.device)
+
+    @cached_property
+    def are_vectors(self) -> Bool[Tensor, " tensors"]:
+        """Which parameters have fewer than two axes."""
+        return torch.tensor([rank < 2 for rank in self.ranks], device=self.coordinates.device)
 
     @cached_property
     def in_vectors(self) -> tuple[Int[Tensor, " chosen"], Int[Tensor, " chosen"]]:
         """The coordinates of parameters with fewer than two axes, and of which parameter each is."""
-        numbers = torch.arange(len(self.sizes), device=self.counts.device)
-        parameter = self.spread(numbers[None])[0]
-        vectors = torch.tensor([rank < 2 for rank in self.ranks], device=numbers.device)
-        chosen = vectors[parameter].nonzero()[:, 0]
-        return chosen, parameter[chosen]
+        numbers = torch.arange(sum(self.sizes), device=self.coordinates.device)
+        parts = numbers.split(self.sizes)
+        chosen = torch.cat([numbers[:0], *(part for part, rank in zip(parts, self.ranks, strict=True) if rank < 2)])
+        return chosen, torch.bucketize(chosen, torch.stack([part[-1] for part in parts]))
 
-    def spread(self, x: Shaped[Tensor, "features tensors"]) -> Shaped[Tensor, "features coordinates"]:
-        """Each parameter's value at all of its coordinates."""
-        return torch.repeat_interleave(x, self.counts, dim=1, output_size=sum(self.sizes))
-
-    def mean(self, x: Float[Tensor, "features coordinates"]) -> Float[Tensor, "features tensors"]:
-        """The mean over each parameter's coordinates."""
-        return torch.stack([part.mean(dim=1) for part in x.split(self.sizes, dim=1)], dim=1)
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All coordinates, in order."""
+        ends = list(accumulate(self.sizes))
+        found = []
+        for part in stretches(ends[-1], self.block_size):
+            first, last = bisect_right(ends, part.start), bisect_left(ends, part.stop)
+            inner = [part.start, *ends[first:last], part.stop]
+            sizes = [b - a for a, b in pairwise(inner)]
+            counts = torch.tensor(sizes, device=self.coordinates.device)
+            found.append(Block(part, slice(first, last + 1), sizes, counts))
+        return found
 
 
 class Rule(nn.Module, ABC):
@@ -75,6 +116,13 @@ class Rule(nn.Module, ABC):
     def start_problem(self) -> Float[Tensor, " problem_rows"]:
         """What is remembered at first of all parameters together."""
         return torch.zeros(self.problem_rows, **START)
+
+    cpu_block: ClassVar[int] = 1 << 14
+    """Coordinates worked on at once on a CPU, whose cache should hold what they need."""
+
+    def block_size(self, device: torch.device) -> int:
+        """Coordinates worked on at once; elsewhere than on a CPU that bounds memory."""
+        return self.cpu_block if device.type == "cpu" else _BLOCK
 
     scheduled: ClassVar[bool] = False
     """Whether the rule follows a schedule for `num_steps` steps."""
@@ -105,7 +153,7 @@ class CoordinatewiseRule(Rule):
 
     def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
         moves = torch.empty_like(gradients)
-        for block in blocks(gradients, _PIECE):
+        for block in stretches(len(gradients), batch.block_size, _PIECE):
             memory = [pieces(part) for part in batch.coordinates[:, block].split(self.row_sizes)]
             working = tuple(part.float() for part in memory)
             pieces(moves[None, block]).copy_(self.advance(pieces(gradients[None, block]), working))
@@ -114,14 +162,13 @@ class CoordinatewiseRule(Rule):
         return moves
 
 
-def blocks(coordinates: Float[Tensor, " coordinates"], multiple: int = 1) -> Iterator[slice]:
-    """Stretches of coordinates to work on one after the other: of a `multiple` of coordinates, but for the last."""
-    size = _CPU_BLOCK if coordinates.device.type == "cpu" else _OTHER_BLOCK
-    even = len(coordinates) // multiple * multiple
+def stretches(total: int, size: int, multiple: int = 1) -> Iterator[slice]:
+    """Numbers from 0 up to `total`, by `size`; what is no `multiple` at the end for itself."""
+    even = total // multiple * multiple
     for start in range(0, even, size):
         yield slice(start, min(start + size, even))
-    if even < len(coordinates):
-        yield slice(even, len(coordinates))
+    if even < total:
+        yield slice(even, total)
 
 
 def pieces(rows: Float[Tensor, "rows coordinates"]) -> Float[Tensor, "pieces rows part"]:
