@@ -138,7 +138,8 @@ def test_blocks_spread_and_sum_what_is_of_parameters(short, monkeypatch):
     assert_equal(parameter, owner[chosen])
 
 
-def test_without_jax_and_compiled():
+@pytest.mark.parametrize("name", ["rnnprop-cl-il", "l2o-scale", "tutelage-1"])
+def test_without_jax_and_compiled(name):
     program = """
 import sys
 for name in ("jax", "jaxlib", "equinox", "optax"):
@@ -147,7 +148,7 @@ import torch, tutelage
 ends = []
 for wrap in (lambda step: step, lambda step: torch.compile(step, backend="eager")):
     weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = tutelage.torch.LearnedOptimizer([weight], "rnnprop-cl-il")
+    optimizer = tutelage.torch.LearnedOptimizer([weight], sys.argv[1])
     step = wrap(optimizer.step)
     for _ in range(4):
         optimizer.zero_grad()
@@ -157,7 +158,7 @@ for wrap in (lambda step: step, lambda step: torch.compile(step, backend="eager"
 assert (ends[0] < 1).all()
 torch.testing.assert_close(*ends)
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-W", "error", "-c", program, name], check=True)
 
 
 @pytest.mark.parametrize("name", zoo_names())

@@ -1,7 +1,6 @@
 """What an update rule is in PyTorch: fixed weights, and a step on one batch of coordinates."""
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,14 +81,16 @@ class Batch:
     @cached_property
     def blocks(self) -> list[Block]:
         """All coordinates, in order."""
-        ends = list(accumulate(self.sizes))
-        found = []
+        ends, found, first = list(accumulate(self.sizes)), [], 0
         for part in stretches(ends[-1], self.block_size):
-            first, last = bisect_right(ends, part.start), bisect_left(ends, part.stop)
+            last = first
+            while ends[last] < part.stop:
+                last += 1
             inner = [part.start, *ends[first:last], part.stop]
             sizes = [b - a for a, b in pairwise(inner)]
             counts = torch.tensor(sizes, device=self.coordinates.device)
             found.append(Block(part, slice(first, last + 1), sizes, counts))
+            first = last + (ends[last] == part.stop)
         return found
 
 
@@ -104,6 +105,8 @@ class Rule(nn.Module, ABC):
     """Numbers remembered per parameter tensor."""
     problem_rows: ClassVar[int] = 0
     """Numbers remembered for all parameters together."""
+    cpu_block: ClassVar[int] = 1 << 14
+    """Coordinates worked on at once on a CPU, whose cache should hold what they need."""
 
     def start_coordinates(self, size: int, seed: int) -> Float[Tensor, "rows coordinates"]:
         """What is remembered at first of a parameter with this many coordinates; `seed` is for random parts."""
@@ -116,9 +119,6 @@ class Rule(nn.Module, ABC):
     def start_problem(self) -> Float[Tensor, " problem_rows"]:
         """What is remembered at first of all parameters together."""
         return torch.zeros(self.problem_rows, **START)
-
-    cpu_block: ClassVar[int] = 1 << 14
-    """Coordinates worked on at once on a CPU, whose cache should hold what they need."""
 
     def block_size(self, device: torch.device) -> int:
         """Coordinates worked on at once; elsewhere than on a CPU that bounds memory."""
