@@ -98,6 +98,8 @@ def test_the_same_numbers_as_jax(weights, monkeypatch):
     waves = np.cos(np.arange(1_000) / 50)
     grads = [np.multiply.outer(waves, g) + 0.05 * draw.normal(size=(1_000, *g.shape)) for g in steady]
     grads = [np.asarray(g, np.float32) for g in grads]
+    grads[0][20:700, :5] = 0  # as of units that die, for as long as no moment is smaller than single precision goes
+    grads[1][:, :4] = 0  # and of such that never lived
 
     def step(loop, grads):
         moved, state = loop
