@@ -44,19 +44,21 @@ class AlignedMomentum(Rule):
     def _log_warmup(self) -> float:
         return self.logarithm["log_warmup"]
 
-    def _mean_squares(
+    def _advance_mean_squares(
         self, gradients: Coordinates, batch: Batch, unbias: Float[Tensor, ""]
     ) -> Float[Tensor, " tensors"]:
-        """The mean of v̂ over each parameter."""
+        """Takes the gradients into the second moments, and gives the mean of v̂ over each parameter."""
         sums = gradients.new_zeros(len(batch.sizes))
         for block in batch.blocks:
-            squares = gradients[block.coordinates].square()
-            new = torch.lerp(batch.coordinates[1, block.coordinates].float(), squares, self.number["square_forgetting"])
-            parts = torch._foreach_norm(new.split(block.sizes), 1)  # pyright: ignore[reportPrivateImportUsage]
+            memory = batch.coordinates[1, block.coordinates]
+            mean_square = memory.float()
+            mean_square.lerp_(gradients[block.coordinates].square(), self.number["square_forgetting"])
+            parts = torch._foreach_norm(mean_square.split(block.sizes), 1)  # pyright: ignore[reportPrivateImportUsage]
             sums[block.tensors] += torch.stack(parts)  # none is below 0
+            memory.copy_(mean_square)  # does nothing where they are the same
         return sums.mul_(unbias) / batch.counts
 
-    def _advance(
+    def _advance_momentum(
         self,
         gradients: Coordinates,
         batch: Batch,
@@ -64,26 +66,24 @@ class AlignedMomentum(Rule):
         shares: Float[Tensor, " tensors"],
         floor: Float[Tensor, ""],
     ) -> tuple[Coordinates, Float[Tensor, ""]]:
-        """Takes the gradients into the memory.
+        """Takes the gradients into the momentum, after the second moments.
 
         Returns:
             The momentum, not unbiased, by its scale; and how well the gradients agree with the momentum before.
         """
         directions = torch.empty_like(gradients)
         products = gradients.new_zeros(3)
-        forget_square = self.number["square_forgetting"]
         for block in batch.blocks:
             gradient = gradients[block.coordinates]
-            memory = batch.coordinates[:, block.coordinates]
-            momentum, mean_square = working = memory.float()
-            mean_square.mul_(1 - forget_square).addcmul_(gradient, gradient, value=forget_square)
-            scale = torch.addcmul(block.spread(shares[block.tensors]), mean_square, unbias).sqrt_().add_(floor)
-            inverse = scale.reciprocal_()
+            memory, mean_square = batch.coordinates[:, block.coordinates]
+            momentum = memory.float()
+            squares = torch.addcmul(block.spread(shares[block.tensors]), mean_square.float(), unbias)
+            inverse = squares.sqrt_().add_(floor).reciprocal_()
             fresh, old = gradient * inverse, momentum * inverse
             products += torch.stack([fresh @ old, fresh @ fresh, old @ old])
             momentum.lerp_(gradient, self.number["momentum_forgetting"])
             torch.mul(momentum, inverse, out=directions[block.coordinates])
-            memory.copy_(working)  # does nothing where they are the same
+            memory.copy_(momentum)
         both, of_fresh, of_old = products
         return directions, both / (of_fresh.sqrt() * of_old.sqrt() + _EPSILON)
 
@@ -94,10 +94,10 @@ class AlignedMomentum(Rule):
         floor = self.number["floor"] * mean_size + _EPSILON
         unbias = 1 / (1 - (1 - self.number["momentum_forgetting"]) ** step)
         unbias_square = 1 / (1 - (1 - self.number["square_forgetting"]) ** step)
-        mean_squares = self._mean_squares(gradients, batch, unbias_square)
+        mean_squares = self._advance_mean_squares(gradients, batch, unbias_square)
 
         shares = self.number["share"] ** 2 * mean_squares
-        moves, alignment = self._advance(gradients, batch, unbias_square, shares, floor)
+        moves, alignment = self._advance_momentum(gradients, batch, unbias_square, shares, floor)
         change = self.number["gain"] * (alignment - self.number["target"])
         log_boldness += torch.where(step > 1, change, 0.0)
         log_boldness.clamp_(*_LOG_BOLDNESS_RANGE)
@@ -106,9 +106,10 @@ class AlignedMomentum(Rule):
         rates = torch.exp(self._log_factors(batch) + self.logarithm["log_rate"] + log_boldness + age.clamp(max=0))
         weakened = rates * torch.exp(-age.clamp(min=0) - log_boldness.clamp(min=0))
         revivals = torch.where(batch.are_vectors, 0.0, self.number["revival"] * weakened)
+        of_parameters = torch.stack([rates, revivals])
         whole = (mean_squares @ batch.counts / len(gradients)).sqrt()
         for block in batch.blocks:
-            rate, revival = block.spread(torch.stack([rates, revivals])[:, block.tensors])
+            rate, revival = block.spread(of_parameters[:, block.tensors])
             move = moves[block.coordinates]
             power = move.abs().mul_(unbias).log_().mul_(self.number["power"]).exp_().copysign_(move)  # pow_ is slower
             size = (batch.coordinates[1, block.coordinates].float() * unbias_square).sqrt_()
