@@ -2,6 +2,7 @@
 
 from .aligned_momentum import AlignedMomentum
 from .architectures import ARCHITECTURES, create_learned, find_architecture, load_weights, save_weights
+from .averaged_momentum import AveragedMomentum
 from .gru import GRU
 from .hand_designed import HandDesigned, parse_hand_designed
 from .l2o_dm import L2ODM
@@ -18,6 +19,7 @@ __all__ = [
     "L2ODM",
     "LSTM",
     "AlignedMomentum",
+    "AveragedMomentum",
     "CoordinatewiseOptimizer",
     "HandDesigned",
     "L2OScale",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .learned import LearnedOptimizer
+from .learned import LearnedOptimizer, State
 from .numerics import root, root_mean_square
 from .tensors import Tensors
 
@@ -113,7 +113,7 @@ class AlignedMomentum(LearnedOptimizer):
         """Numbers found by hand, each off by a random twentieth or so."""
         return AlignedMomentum(**start_near(key))
 
-    def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> AlignedMomentumState:
+    def init(self, params: PyTree, *, key: PRNGKeyArray | None = None) -> State:
         zeros = jnp.zeros(sum(leaf.size for leaf in jax.tree.leaves(params)), self.log_rate.dtype)
         nothing = jnp.zeros((), self.log_rate.dtype)
         return AlignedMomentumState(zeros, zeros, nothing, nothing, nothing)
@@ -157,17 +157,23 @@ class AlignedMomentum(LearnedOptimizer):
     def update(
         self,
         grads: PyTree,
-        state: AlignedMomentumState,
+        state: State,
         params: PyTree | None = None,
         *,
         value: Float[Array, ""] | None = None,
         **extra: Any,
-    ) -> tuple[PyTree, AlignedMomentumState]:
+    ) -> tuple[PyTree, State]:
         tensors = Tensors(grads)
         if not tensors.sizes:
             return grads, state
         flat, unravel = ravel_pytree(grads)
-        gradient = flat.astype(state.momentum.dtype)
+        moves, state = self._advance(flat.astype(self.log_rate.dtype), state, tensors)
+        return unravel(moves.astype(flat.dtype)), state
+
+    def _advance(
+        self, gradient: Float[Array, " coordinates"], state: State, tensors: Tensors
+    ) -> tuple[Float[Array, " coordinates"], State]:
+        """The update of all coordinates, and the next state."""
         step = state.step + 1
         forget, forget_square = jnp.exp(self.log_momentum_forgetting), jnp.exp(self.log_square_forgetting)
         momentum = state.momentum + forget * (gradient - state.momentum)
@@ -189,9 +195,8 @@ class AlignedMomentum(LearnedOptimizer):
         warmth, fading = jnp.minimum(age, 0.0), -jnp.maximum(age, 0.0)
         rates = tensors.spread(jnp.exp(self.log_rate + boldness + warmth + self._log_factors(tensors)))[0]
         raised = self._raised(fading, boldness, size, of_tensors, floor, tensors)
-        updates = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
-        state = AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
-        return unravel(updates.astype(flat.dtype)), state
+        moves = rates * (raised - _signed_power(direction, jnp.exp(self.log_power)))
+        return moves, AlignedMomentumState(momentum, mean_square, boldness, mean_size, step)
 
 
 def start_near(key: PRNGKeyArray, **others: float) -> dict[str, Float[Array, ""]]:

@@ -17,6 +17,7 @@ from ..files import write_whole
 from ..naming import import_factory, is_own, unknown_name
 from ..weights import FORMAT, HEADER, read_weights
 from .aligned_momentum import AlignedMomentum
+from .averaged_momentum import AveragedMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale
 from .learned import LearnedOptimizer
@@ -31,6 +32,7 @@ ARCHITECTURES: dict[str, Create] = {
     "l2o-scale": L2OScale.create,
     "l2o-scale-as-released": functools.partial(L2OScale.create, global_sees_last_tensor=True),
     "aligned-momentum": AlignedMomentum.create,
+    "averaged-momentum": AveragedMomentum.create,
     "scheduled-momentum": ScheduledMomentum.create,
 }
 

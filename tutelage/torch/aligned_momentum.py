@@ -75,7 +75,7 @@ class AlignedMomentum(Rule):
         products = gradients.new_zeros(3)
         for block in batch.blocks:
             gradient = gradients[block.coordinates]
-            memory, mean_square = batch.coordinates[:, block.coordinates]
+            memory, mean_square = batch.coordinates[:2, block.coordinates]
             momentum = memory.float()
             squares = torch.addcmul(block.spread(shares[block.tensors]), mean_square.float(), unbias)
             inverse = squares.sqrt_().add_(floor).reciprocal_()
@@ -122,6 +122,29 @@ class AlignedMomentum(Rule):
         chosen, parameter = batch.in_vectors
         size = (batch.coordinates[1, chosen].float() * unbias_square).sqrt_()
         moves[chosen] += strengths[parameter] / (1 + size / usual[parameter] / _ABSENT) ** 2
+        return moves
+
+
+class AveragedMomentum(AlignedMomentum):
+    """The same near the average of where it has been; see `tutelage.optimizers.averaged_momentum`."""
+
+    shapes = AlignedMomentum.shapes | {"log_lead": (), "log_recency": ()}
+    row_sizes = (1, 1, 1)  # the moments, and from where steps lead to their average
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__(weights)
+        self.number |= {name: math.exp(weights[f"log_{name}"]) for name in ("lead", "recency")}
+
+    def step(self, gradients: Float[Tensor, " coordinates"], batch: Batch) -> Float[Tensor, " coordinates"]:
+        moves = super().step(gradients, batch)
+        recency = self.number["recency"]
+        kept = 1 - (1 + recency) / (batch.problem[-1] + recency)
+        for block in batch.blocks:
+            move, memory = moves[block.coordinates], batch.coordinates[2, block.coordinates]
+            before = memory.float()
+            after = (before - move).mul_(kept)
+            move.add_(after - before, alpha=1 - self.number["lead"])
+            memory.copy_(after)
         return moves
 
 

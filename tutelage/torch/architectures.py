@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..weights import check_num_steps, find_weights, is_published, read_weights
-from .aligned_momentum import AlignedMomentum, ScheduledMomentum
+from .aligned_momentum import AlignedMomentum, AveragedMomentum, ScheduledMomentum
 from .l2o_dm import L2ODM
 from .l2o_scale import L2OScale, L2OScaleAsReleased
 from .rnnprop import RNNProp
@@ -15,6 +15,7 @@ ARCHITECTURES: dict[str, type[Rule]] = {
     "l2o-scale": L2OScale,
     "l2o-scale-as-released": L2OScaleAsReleased,
     "aligned-momentum": AlignedMomentum,
+    "averaged-momentum": AveragedMomentum,
     "scheduled-momentum": ScheduledMomentum,
 }
 
