@@ -1,11 +1,12 @@
 """Taught optimizers, as they come, beside AdamW at its default and tuned, on models of a user's kind.
 
     python benchmarks/own_models.py [--on text tabular cnn words] [--data-dir FOLDER] [--out own_models.parquet]
+        [--optimizers tutelage-1]
 
 A small transformer on text, an MLP on a table (scikit-learn's breast cancer data, a third held out), a CNN on
 CIFAR-10, and a classifier of sentences of 5,000 words by Zipf's law, so that most are rare: 2,000 steps, 5 seeds,
 trained on the training split. The held-out loss is the mean over 50 batches of the test split after the last step.
-AdamW's learning rate is searched with 2 seeds, by the training loss.
+AdamW's learning rate is searched with 2 seeds, by the training loss; with --optimizers it is left out.
 """
 
 import argparse
@@ -129,6 +130,7 @@ def main():
     parser.add_argument("--on", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--data-dir")
     parser.add_argument("--out")
+    parser.add_argument("--optimizers", nargs="+", help="measure these alone: names, run directories or files")
     arguments = parser.parse_args()
     rows = []
     print("| model | optimizer | training loss | held-out loss |\n|---|---|---|---|")
@@ -144,8 +146,10 @@ def main():
                     rows.append({"model": name, "optimizer": label, **row})
             return float(jnp.nan_to_num(losses.mean(), nan=math.inf))
 
-        for taught in TAUGHT:
+        for taught in arguments.optimizers or TAUGHT:
             measure(taught, for_steps(tutelage.optimizer(taught), STEPS))
+        if arguments.optimizers:
+            continue
         measure("AdamW, default", optax.adamw(DEFAULT))
         tried = {rate: measure("", optax.adamw(rate), TUNING_SEEDS) for rate in GRID}
         best = min(tried, key=tried.__getitem__)
